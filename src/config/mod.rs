@@ -1,0 +1,5 @@
+//! From a configuration file to a checked, frozen [`Plan`].
+
+pub mod plan;
+
+pub use plan::Plan;

@@ -1,0 +1,215 @@
+//! Datagrams in and out, with kernel timestamps: every system call of the data path.
+//!
+//! Responsible for bytes, addresses, timestamps and the kernel's own counters. Not responsible for
+//! what the bytes mean. One seam, [`Network`], with three implementations: `uring` (io_uring),
+//! `mmsg` (`sendmmsg`/`recvmmsg`) and `sim` (simulated time). Read [`Network`] and [`Event`] first.
+
+use crate::time::{Monotonic, Timestamp};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+/// A socket of a worker's network, by its position in the list it was opened from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketId(pub u16);
+
+/// Which datagrams of a socket get a kernel transmit timestamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TransmitStamps {
+    /// None.
+    #[default]
+    None,
+    /// Those that ask for one ([`Outgoing::stamp`]).
+    Asked,
+    /// All of them; cheaper per datagram than asking for each.
+    All,
+}
+
+/// What a UDP socket shall be like. `SocketSpec::new(bind)` and then change fields.
+#[derive(Clone, Debug)]
+pub struct SocketSpec {
+    /// Local address; port 0 lets the system choose.
+    pub bind: SocketAddr,
+    /// Traffic-class byte (DSCP << 2 | ECN) of datagrams that do not name their own.
+    pub traffic_class: u8,
+    /// Report the traffic-class byte of received datagrams.
+    pub receive_traffic_class: bool,
+    /// Report TTL / hop limit of received datagrams.
+    pub receive_hop_limit: bool,
+    /// Report the local address a datagram came to (for sockets bound to a wildcard).
+    pub receive_destination: bool,
+    /// Kernel transmit timestamps.
+    pub transmit_stamps: TransmitStamps,
+    /// Report ICMP errors as [`Event::Icmp`].
+    pub icmp_errors: bool,
+    /// Share the port with other sockets (`SO_REUSEPORT`), one per worker.
+    pub reuse_port: bool,
+    /// An IPv6 wildcard socket that also takes IPv4.
+    pub dual_stack: bool,
+    /// Bytes of receive buffer asked for (the kernel doubles it); may be limited by `rmem_max`.
+    pub receive_buffer: usize,
+}
+
+impl SocketSpec {
+    /// A plain socket bound to `bind`: class 0, no reports, no transmit stamps.
+    pub fn new(bind: SocketAddr) -> SocketSpec {
+        SocketSpec {
+            bind,
+            traffic_class: 0,
+            receive_traffic_class: false,
+            receive_hop_limit: false,
+            receive_destination: false,
+            transmit_stamps: TransmitStamps::None,
+            icmp_errors: false,
+            reuse_port: false,
+            dual_stack: false,
+            receive_buffer: 1 << 20,
+        }
+    }
+}
+
+/// A datagram to send, without its payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing {
+    /// Which socket sends it.
+    pub socket: SocketId,
+    /// Destination.
+    pub to: SocketAddr,
+    /// Comes back in [`Event::Transmitted`] and [`Event::SendFailed`].
+    pub key: u32,
+    /// Ask for a kernel transmit timestamp (needs [`TransmitStamps::Asked`] or `All`).
+    pub stamp: bool,
+    /// Traffic-class byte, when other than the socket's.
+    pub traffic_class: Option<u8>,
+    /// Source address, when the socket is bound to a wildcard and the choice matters.
+    pub from: Option<IpAddr>,
+}
+
+/// A datagram that came in. `payload` is only valid until the next event.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// Which socket received it.
+    pub socket: SocketId,
+    /// Its sender; IPv4 in IPv6 is shown as IPv4.
+    pub from: SocketAddr,
+    /// The local address it came to, when the socket reports it.
+    pub to: Option<IpAddr>,
+    /// The UDP payload.
+    pub payload: &'a [u8],
+    /// When it came in; `StampSource::User` when the kernel gave no stamp.
+    pub at: Timestamp,
+    /// The traffic-class byte, when the socket reports it.
+    pub traffic_class: Option<u8>,
+    /// TTL or hop limit, when the socket reports it.
+    pub hop_limit: Option<u8>,
+}
+
+/// What an ICMP error means for the probe it quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IcmpMeaning {
+    /// Port unreachable: the host is there, nothing listens.
+    Refused,
+    /// Any other destination unreachable, time exceeded, or parameter problem.
+    Unreachable,
+    /// Too big for a link; the MTU told (bytes), 0 when not told.
+    TooBig(u32),
+}
+
+/// Something the network reports.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// A datagram came in.
+    Received(Received<'a>),
+    /// The kernel transmit timestamp of the datagram sent with this key.
+    Transmitted {
+        /// Which socket sent it.
+        socket: SocketId,
+        /// [`Outgoing::key`].
+        key: u32,
+        /// When it left.
+        at: Timestamp,
+    },
+    /// The datagram with this key could not be sent.
+    SendFailed {
+        /// Which socket should have sent it.
+        socket: SocketId,
+        /// [`Outgoing::key`].
+        key: u32,
+        /// The error number.
+        errno: i32,
+    },
+    /// An ICMP error came back for a datagram of this socket.
+    Icmp {
+        /// Which socket sent the datagram.
+        socket: SocketId,
+        /// Where the datagram was going.
+        to: SocketAddr,
+        /// The node that sent the error, when known.
+        reporter: Option<IpAddr>,
+        /// What the error means.
+        meaning: IcmpMeaning,
+        /// The start of the quoted UDP payload; may be empty (RFC 792 quotes 8 bytes past the IP header).
+        quoted: &'a [u8],
+    },
+}
+
+/// How long [`Network::wait`] waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all: hand over what is queued, collect what is there.
+    No,
+    /// Until the instant; events that come earlier do not end it.
+    Until(Monotonic),
+    /// Until the first event, at the latest until the instant.
+    EventOrUntil(Monotonic),
+}
+
+/// What the network itself has lost or met; counts since start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetCounters {
+    /// Datagrams the sockets dropped because their receive buffer was full (`SO_RXQ_OVFL`).
+    pub local_drops: u64,
+    /// Datagrams too long for a receive buffer, dropped.
+    pub truncated: u64,
+    /// Datagrams received without a kernel timestamp.
+    pub unstamped: u64,
+    /// Times a multishot receive had to be armed again.
+    pub rearmed: u64,
+    /// Times the completion queue overflowed.
+    pub ring_overflows: u64,
+    /// Receive calls that failed for a reason that is not one of the above.
+    pub receive_errors: u64,
+}
+
+/// The sending half of a network.
+pub trait Outbox {
+    /// Queues a datagram; `write` fills its payload and returns the length.
+    ///
+    /// When the queue is full, what is queued is handed to the kernel first: the call does not
+    /// wait, and it does not fail for want of room. A datagram that the kernel refuses comes back
+    /// as [`Event::SendFailed`].
+    fn send(&mut self, datagram: &Outgoing, write: impl FnOnce(&mut [u8]) -> usize);
+}
+
+/// A worker's sockets, as one object.
+pub trait Network {
+    /// The sending half, also handed to the callback of [`Network::drain`].
+    type Outbox: Outbox;
+
+    /// The sending half.
+    fn outbox(&mut self) -> &mut Self::Outbox;
+
+    /// Hands queued datagrams to the kernel and waits.
+    ///
+    /// # Errors
+    /// Only what ends the worker: the ring or a socket is broken.
+    fn wait(&mut self, wait: Wait) -> io::Result<()>;
+
+    /// Calls `on` for every event that is there.
+    fn drain(&mut self, on: impl FnMut(&mut Self::Outbox, Event<'_>));
+
+    /// The local addresses of the sockets, by [`SocketId`].
+    fn local_addresses(&self) -> &[SocketAddr];
+
+    /// The network's own counters.
+    fn counters(&self) -> NetCounters;
+}

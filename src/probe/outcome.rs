@@ -1,0 +1,78 @@
+//! What became of a probe.
+
+use super::{FlowId, IntervalId};
+use crate::time::{Delay, StampSource};
+
+/// Which way a lost probe was lost, when the reflector counts (stateful STAMP).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From collector to reflector.
+    Forward,
+    /// From reflector to collector.
+    Reverse,
+}
+
+/// One measured round trip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Singleton {
+    /// Round-trip time without the reflector's residence time, RFC 2681.
+    pub rtt: Delay,
+    /// The reflector's residence time T3 − T2; zero when the reflector gives no stamps.
+    pub residence: Delay,
+    /// T2 − T1; true only as far as both clocks agree (RFC 7679).
+    pub owd_forward: Option<Delay>,
+    /// T4 − T3.
+    pub owd_reverse: Option<Delay>,
+    /// Difference to the previous measured round trip of this flow (RFC 3393).
+    pub ipdv: Option<Delay>,
+    /// Where T1 was taken.
+    pub sent_by: StampSource,
+    /// Where T4 was taken.
+    pub received_by: StampSource,
+}
+
+/// One thing that became known about a probe. `Sent` comes first; exactly one of `Replied`, `Lost`,
+/// `Refused`, `Unreachable`, `SendFailed` follows; the others are additional.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Handed to the network.
+    Sent,
+    /// A reply came within the loss threshold.
+    Replied {
+        /// A reply to a later probe of the same flow came before (RFC 4737).
+        reordered: bool,
+    },
+    /// The round trip of a probe that was replied to (once its transmit stamp is there).
+    Measured(Singleton),
+    /// A replied probe gave no round trip: its transmit stamp never came.
+    StampMissing,
+    /// A replied probe gave no round trip: a clock stepped during its flight.
+    ClockStepped,
+    /// No reply within the loss threshold.
+    Lost,
+    /// The direction of a probe already counted as lost became known.
+    LossDirected(Direction),
+    /// A reply came after the loss threshold; the probe stays lost (RFC 7680).
+    Late,
+    /// One more reply to a probe that had one (RFC 5560).
+    Duplicate,
+    /// An ICMP port unreachable came back.
+    Refused,
+    /// Another ICMP error came back.
+    Unreachable,
+    /// The kernel did not take it.
+    SendFailed,
+    /// Was due, but the prober could not send it in time.
+    NotSent,
+}
+
+/// An outcome with the flow and the interval (of sending) it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Flow of the worker.
+    pub flow: FlowId,
+    /// Interval in which the probe was sent.
+    pub interval: IntervalId,
+    /// What became known.
+    pub outcome: Outcome,
+}

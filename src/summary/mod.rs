@@ -1,0 +1,194 @@
+//! From outcomes to one result per path and interval.
+
+pub mod tally;
+
+use crate::probe::shape::{Dscp, MethodKind};
+use crate::time::{StampSource, Wall};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// What one summary is about: upstream's (source address, destination address), per method and class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// Source address; never a wildcard (resolved by asking the routing table at start).
+    pub src: IpAddr,
+    /// Destination address.
+    pub dst: IpAddr,
+    /// How it is probed.
+    pub method: MethodKind,
+    /// In which class.
+    pub dscp: Dscp,
+    /// The target's group.
+    pub group: String,
+    /// The target's tags.
+    pub tags: Arc<BTreeMap<String, String>>,
+}
+
+/// Counts of one path (or one flow) in one interval.
+///
+/// `sent` = `replied` + `lost` + `refused` + `unreachable` + `send_failed` once the interval is closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Probes handed to the network.
+    pub sent: u64,
+    /// Probes replied to within the loss threshold.
+    pub replied: u64,
+    /// Probes without any answer within the loss threshold.
+    pub lost: u64,
+    /// Of `lost`: known to be lost on the way to the reflector.
+    pub lost_forward: u64,
+    /// Of `lost`: known to be lost on the way back.
+    pub lost_reverse: u64,
+    /// Replies after the loss threshold.
+    pub late: u64,
+    /// Replies beyond the first.
+    pub duplicates: u64,
+    /// Replies overtaken by a later probe's reply.
+    pub reordered: u64,
+    /// Probes answered by ICMP port unreachable.
+    pub refused: u64,
+    /// Probes answered by another ICMP error.
+    pub unreachable: u64,
+    /// Probes the kernel did not take.
+    pub send_failed: u64,
+    /// Probes that were due and not sent in time.
+    pub not_sent: u64,
+    /// Replied probes without a round trip because a clock stepped.
+    pub clock_stepped: u64,
+    /// Replied probes without a round trip because their transmit stamp never came.
+    pub stamps_missing: u64,
+}
+
+impl Counts {
+    /// Probes that left this host.
+    pub fn left(&self) -> u64 {
+        self.sent - self.send_failed
+    }
+
+    /// Probes that left and brought no reply: upstream's `lost`.
+    pub fn unanswered(&self) -> u64 {
+        self.lost + self.refused + self.unreachable
+    }
+
+    /// Upstream's `loss`: percent of the probes that left, 0 when none did.
+    pub fn loss_percent(&self) -> f64 {
+        if self.left() == 0 { 0.0 } else { 100.0 * self.unanswered() as f64 / self.left() as f64 }
+    }
+}
+
+/// Statistics of a sample of delays, in nanoseconds. Percentiles: nearest rank, RFC 2330 §11.3.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Statistics {
+    /// Size of the sample, at least 1.
+    pub samples: u64,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Smallest.
+    pub min: i64,
+    /// Median.
+    pub p50: i64,
+    /// 90th percentile.
+    pub p90: i64,
+    /// 99th percentile.
+    pub p99: i64,
+    /// 99.9th percentile.
+    pub p999: i64,
+    /// Largest.
+    pub max: i64,
+}
+
+/// Mean and extremes of a sample of delays, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Extremes {
+    /// Size of the sample, at least 1.
+    pub samples: u64,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Smallest.
+    pub min: i64,
+    /// Largest.
+    pub max: i64,
+}
+
+/// Why an interval's numbers may be the prober's own doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Suspicion {
+    /// The sockets dropped datagrams for want of buffer.
+    LocalDrops,
+    /// Probes were due and not sent in time.
+    NotSent,
+    /// Transmit stamps that were asked for never came.
+    StampsLost,
+    /// The wall clock stepped.
+    ClockStep,
+    /// A worker's tally of this interval was dropped; the counts are short.
+    TallyDropped,
+}
+
+/// One flow of a path in one interval.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowSummary {
+    /// Local address and port.
+    pub source: SocketAddr,
+    /// Remote address and port.
+    pub target: SocketAddr,
+    /// Class.
+    pub dscp: Dscp,
+    /// Probes sent.
+    pub sent: u64,
+    /// Probes that brought no reply.
+    pub lost: u64,
+    /// Of `lost`, forward and reverse where known.
+    pub lost_forward: u64,
+    /// Of `lost`, reverse where known.
+    pub lost_reverse: u64,
+    /// Round-trip time.
+    pub rtt: Option<Extremes>,
+}
+
+/// One path in one interval.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Which path.
+    pub path: Arc<Path>,
+    /// Number of the interval since the collector's start.
+    pub interval: u32,
+    /// When the interval began.
+    pub start: Wall,
+    /// When the interval ended: the time of the point in a database.
+    pub end: Wall,
+    /// What was counted.
+    pub counts: Counts,
+    /// Round-trip time; `None` when no round trip was measured.
+    pub rtt: Option<Statistics>,
+    /// Absolute ipdv (RFC 3393).
+    pub ipdv: Option<Extremes>,
+    /// Forward one-way delay; signed, true as far as the clocks agree.
+    pub owd_forward: Option<Extremes>,
+    /// Reverse one-way delay.
+    pub owd_reverse: Option<Extremes>,
+    /// The reflector's residence time.
+    pub residence: Option<Extremes>,
+    /// Round-trip histogram: (value in ns, count), ascending, only values that occurred.
+    pub rtt_histogram: Vec<(u64, u64)>,
+    /// Where T1 of the round trips was taken; `None` without round trips, the farthest when mixed.
+    pub sent_by: Option<StampSource>,
+    /// Where T4 was taken.
+    pub received_by: Option<StampSource>,
+    /// How late the workers that probe this path sent (scheduled → handed to the kernel), whole worker.
+    pub lateness: Option<Statistics>,
+    /// Datagrams dropped by the sockets of the workers that probe this path.
+    pub local_drops: u64,
+    /// Flows of the path.
+    pub flows: u32,
+    /// Flows that lost at least one probe.
+    pub flows_with_loss: u32,
+    /// The worst flows, most lost first; at most [`WORST_FLOWS`].
+    pub worst_flows: Vec<FlowSummary>,
+    /// Why the numbers may be the prober's own doing; empty when sound.
+    pub suspect: Vec<Suspicion>,
+}
+
+/// Flows listed per summary at most.
+pub const WORST_FLOWS: usize = 8;
