@@ -118,6 +118,16 @@ pub struct FlowTally {
 }
 
 impl FlowTally {
+    /// Round-trip time; `None` when none was measured.
+    pub fn rtt(&self) -> Option<super::Extremes> {
+        (self.rtt_count > 0).then(|| super::Extremes {
+            samples: u64::from(self.rtt_count),
+            mean: self.rtt_sum as f64 / f64::from(self.rtt_count),
+            min: self.rtt_min as i64,
+            max: self.rtt_max as i64,
+        })
+    }
+
     const EMPTY: FlowTally = FlowTally {
         rtt_sum: 0,
         rtt_min: u64::MAX,
@@ -340,6 +350,18 @@ impl Tally {
 }
 
 impl PathTally {
+    /// Adds what another tally counted of the same path.
+    pub fn add(&mut self, other: &PathTally) {
+        self.counts += &other.counts;
+        self.rtt.add(&other.rtt);
+        self.ipdv.add(&other.ipdv);
+        self.owd_forward.add(&other.owd_forward);
+        self.owd_reverse.add(&other.owd_reverse);
+        self.residence.add(&other.residence);
+        self.sent_by = self.sent_by.max(other.sent_by);
+        self.received_by = self.received_by.max(other.received_by);
+    }
+
     /// Adds a round trip; false when its T1 is of a worse kind than the path's others.
     #[inline]
     fn measured(&mut self, singleton: &Singleton, stamped: bool) -> bool {
