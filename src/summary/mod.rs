@@ -1,5 +1,6 @@
 //! From outcomes to one result per path and interval.
 
+pub mod histogram;
 pub mod tally;
 
 use crate::probe::shape::{Dscp, MethodKind};
