@@ -20,7 +20,8 @@ pub enum Kind {
 ///
 /// Octets that must be zero are ignored on receipt by RFC 8762 §4.2.1. Here they decide: they tell formats apart on
 /// one port, and in a *reply* they are T2, so that a reply sent to a reflector is never answered. The price
-/// is a TWAMP Light sender that pads with other than zeros.
+/// is a TWAMP Light sender that pads with other than zeros. Nor is one answered whose packets are shorter than the
+/// base packet: RFC 8762 §4.6 would have the reply be longer than the probe, and ours never is.
 ///
 /// # Errors
 /// Why the packet is none of the kinds.

@@ -5,7 +5,7 @@
 use super::counters::{Published, Totals};
 use super::responder::{Arrival, Responder};
 use crate::net::{Event, Network, Outbox, Outgoing, Received, Wait};
-use crate::time::Clock;
+use crate::time::{Clock, Monotonic};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +37,7 @@ impl<N: Network, C: Clock> Worker<N, C> {
         Worker { network, clock, desk: Desk { responder, locals, totals: Totals::default() } }
     }
 
-    /// Answers until `stop`; then hands over what is queued and returns, within two [`TICK`]s at most.
+    /// Answers until `stop`; then hands over what is queued and returns, within a fifth of a second.
     ///
     /// # Errors
     /// Only what breaks the network.
@@ -62,13 +62,7 @@ impl<N: Network, C: Clock> Worker<N, C> {
 
 impl Desk {
     #[inline]
-    fn answer(
-        &mut self,
-        now: crate::time::Monotonic,
-        packet: &Received<'_>,
-        clock: &impl Clock,
-        outbox: &mut impl Outbox,
-    ) {
+    fn answer(&mut self, now: Monotonic, packet: &Received<'_>, clock: &impl Clock, outbox: &mut impl Outbox) {
         self.totals.received += 1;
         let local = self.locals.get(usize::from(packet.socket.0));
         let arrival = Arrival {
@@ -110,7 +104,7 @@ mod tests {
     use crate::net::{NetCounters, SocketId};
     use crate::reflector::counters::DropReason;
     use crate::reflector::responder::Setup;
-    use crate::time::{Monotonic, StampSource, Timestamp, Wall};
+    use crate::time::{StampSource, Timestamp, Wall};
     use crate::wire::stamp::{ErrorEstimate, Mode, ReflectedPacket, Sender, SenderPacket};
     use std::cell::Cell;
     use std::collections::VecDeque;
