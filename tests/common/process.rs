@@ -15,6 +15,9 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Path of the `llama` binary that this test was built with.
 pub const LLAMA: &str = env!("CARGO_BIN_EXE_llama");
 
+/// What `llama reflector` says when it answers.
+pub const ANSWERING: &str = "answering on";
+
 /// A running process whose output is collected. Dropping it sends SIGTERM, then SIGKILL after [`PATIENCE`].
 #[derive(Debug)]
 pub struct Process {
