@@ -107,7 +107,7 @@ pub enum Mode {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   llama ping 192.0.2.7
-      1000 probes over 16 flows at 200 per second: 5 seconds, sees any path that loses 7 % or more
+      1000 probes over 16 flows in 5 seconds; a path of one flow that loses 8 % is seen with 99 % certainty
   llama ping web1:862 --count 10000 --rate 2000 --source-ports 115
       Crosses every one of 16 equal paths with 99 % certainty
   llama ping 192.0.2.7 --source-port 40003 --source-ports 1 --duration 1m
@@ -271,7 +271,7 @@ pub struct ReflectorArgs {
   llama check matrix.yaml
       First see what a configuration will do
 
-Summaries are also kept when a database is away, in bounded memory; what had to be dropped is counted.
+While a database is away summaries wait in bounded memory; what had to be dropped is counted.
 Exit status: 0 after --duration or a signal, 1 on a failure, 2 when flags or configuration are wrong.")]
 pub struct CollectorArgs {
     /// Configuration file, YAML; upstream's two forms are read too [default: probe 127.0.0.1:8100]

@@ -181,9 +181,9 @@ fn worst(flows: &[FlowSummary], lines: &mut Vec<String>) {
 
 fn counts(summary: &Summary, lines: &mut Vec<String>) {
     let c = &summary.counts;
-    let mut words = vec![format!("{} sent", count(c.sent)), format!("{} replied", count(c.replied))];
-    let lost = format!("{} lost", count(c.lost));
-    words.push(if c.lost > 0 { paint(BAD, &lost) } else { lost });
+    let mut words = vec![format!("{} sent", count(c.left())), format!("{} replied", count(c.replied))];
+    let lost = format!("{} lost", count(c.unanswered()));
+    words.push(if c.unanswered() > 0 { paint(BAD, &lost) } else { lost });
     if c.lost_forward + c.lost_reverse > 0 {
         let unknown = c.lost.saturating_sub(c.lost_forward + c.lost_reverse);
         let rest = if unknown > 0 { format!(", {} unknown", count(unknown)) } else { String::new() };
@@ -195,8 +195,8 @@ fn counts(summary: &Summary, lines: &mut Vec<String>) {
         .map(|(n, what)| format!("{} {what}", count(n)))
         .into();
     let rare = [
-        (c.refused, "refused"),
-        (c.unreachable, "unreachable"),
+        (c.refused, "of the lost refused"),
+        (c.unreachable, "of the lost unreachable"),
         (c.send_failed, "not taken by the kernel"),
         (c.not_sent, "not sent in time"),
         (c.clock_stepped, "discarded for a clock step"),

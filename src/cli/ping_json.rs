@@ -1,23 +1,28 @@
-//! `llama ping --json`: one object. Times in milliseconds, names ending in `_ms`; shares in percent.
+//! `llama ping --json`: one object. Delays in milliseconds, names ending in `_ms`; shares in percent.
+//!
+//! Names and meanings are those of the collector's JSON lines: `sent` is what left this host, `lost` what
+//! brought no reply, `refused` and `unreachable` are parts of `lost`.
 
 use super::ping::{Report, method_tag};
+use super::units;
 use super::verdict::{self, suspicion_word};
 use crate::summary::{Extremes, FlowSummary, Statistics};
 use crate::time::StampSource;
 use serde::Serialize;
+use std::net::{IpAddr, SocketAddr};
 
 /// The whole object.
 #[derive(Debug, Serialize)]
 pub struct Json {
     target: String,
-    address: String,
-    source: String,
+    address: SocketAddr,
+    src_ip: IpAddr,
     method: &'static str,
     dscp: u8,
     size: u16,
     rate: f64,
-    start_ns: u64,
-    end_ns: u64,
+    start: String,
+    end: String,
     io: String,
     sent: u64,
     replied: u64,
@@ -52,6 +57,7 @@ pub struct Json {
 
 #[derive(Debug, Serialize)]
 struct StatisticsJson {
+    samples: u64,
     min: f64,
     mean: f64,
     p50: f64,
@@ -63,6 +69,7 @@ struct StatisticsJson {
 
 #[derive(Debug, Serialize)]
 struct ExtremesJson {
+    samples: u64,
     min: f64,
     mean: f64,
     max: f64,
@@ -70,14 +77,14 @@ struct ExtremesJson {
 
 #[derive(Debug, Serialize)]
 struct StampsJson {
-    t1: Option<&'static str>,
-    t4: Option<&'static str>,
+    sent_by: Option<&'static str>,
+    received_by: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
 struct FlowJson {
-    source: String,
-    target: String,
+    source: SocketAddr,
+    target: SocketAddr,
     dscp: u8,
     sent: u64,
     lost: u64,
@@ -94,11 +101,11 @@ fn ms(ns: f64) -> f64 {
 
 fn statistics(s: Statistics) -> StatisticsJson {
     let [min, p50, p90, p99, p999, max] = [s.min, s.p50, s.p90, s.p99, s.p999, s.max].map(|ns| ms(ns as f64));
-    StatisticsJson { min, mean: ms(s.mean), p50, p90, p99, p999, max }
+    StatisticsJson { samples: s.samples, min, mean: ms(s.mean), p50, p90, p99, p999, max }
 }
 
 fn extremes(e: Extremes) -> ExtremesJson {
-    ExtremesJson { min: ms(e.min as f64), mean: ms(e.mean), max: ms(e.max as f64) }
+    ExtremesJson { samples: e.samples, min: ms(e.min as f64), mean: ms(e.mean), max: ms(e.max as f64) }
 }
 
 fn stamp(source: StampSource) -> &'static str {
@@ -111,8 +118,8 @@ fn stamp(source: StampSource) -> &'static str {
 
 fn flow(flow: &FlowSummary) -> FlowJson {
     FlowJson {
-        source: flow.source.to_string(),
-        target: flow.target.to_string(),
+        source: flow.source,
+        target: flow.target,
         dscp: flow.dscp.0,
         sent: flow.sent,
         lost: flow.lost,
@@ -130,18 +137,18 @@ pub fn object(report: &Report<'_>) -> Json {
     let (low, high) = verdict::loss_interval(c.unanswered(), c.left());
     Json {
         target: report.host.to_owned(),
-        address: report.address.to_string(),
-        source: s.path.src.to_string(),
+        address: report.address,
+        src_ip: s.path.src,
         method: method_tag(s.path.method),
         dscp: s.path.dscp.0,
         size: report.size,
         rate: report.rate,
-        start_ns: s.start.0,
-        end_ns: s.end.0,
+        start: units::rfc3339(s.start),
+        end: units::rfc3339(s.end),
         io: report.io.to_owned(),
-        sent: c.sent,
+        sent: c.left(),
         replied: c.replied,
-        lost: c.lost,
+        lost: c.unanswered(),
         loss_percent: c.loss_percent(),
         loss_percent_interval: [low, high],
         lost_forward: c.lost_forward,
@@ -162,7 +169,7 @@ pub fn object(report: &Report<'_>) -> Json {
         owd_forward_ms: s.owd_forward.map(extremes),
         owd_reverse_ms: s.owd_reverse.map(extremes),
         lateness_ms: s.lateness.map(statistics),
-        stamps: StampsJson { t1: s.sent_by.map(stamp), t4: s.received_by.map(stamp) },
+        stamps: StampsJson { sent_by: s.sent_by.map(stamp), received_by: s.received_by.map(stamp) },
         suspect: s.suspect.iter().map(|r| suspicion_word(*r)).collect(),
         verdict: verdict::network(c, report.flows, report.address.port()).says,
         flows_with_loss: report.flows.iter().filter(|f| f.lost > 0).count(),
@@ -189,11 +196,12 @@ mod tests {
         let text = report(&report_of(&summary, &flows)).unwrap();
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(json["sent"], 992);
+        assert_eq!(json["start"], "2023-11-14T22:13:20.000000000Z");
         assert_eq!(json["lost"], 30);
         assert!((json["loss_percent"].as_f64().unwrap() - 3.024).abs() < 0.001);
         assert_eq!(json["rtt_ms"]["p99"], 0.0299);
         assert_eq!(json["rtt_ms"]["mean"], 0.0245);
-        assert_eq!(json["stamps"]["t1"], "kernel");
+        assert_eq!(json["stamps"]["sent_by"], "kernel");
         assert_eq!(json["flows"].as_array().unwrap().len(), 16);
         assert_eq!(json["flows"][0]["source"], "10.0.0.1:40004");
         assert_eq!(json["flows"][0]["lost_forward"], 30);

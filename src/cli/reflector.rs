@@ -13,16 +13,19 @@ const EVERY_NS: u64 = 10_000_000_000;
 pub struct Totals {
     /// Packets received.
     pub received: u64,
-    /// Packets answered, by format.
-    pub replied: Vec<(&'static str, u64)>,
+    /// Replies handed to the network.
+    pub replied: u64,
+    /// Replies of those that the network refused.
+    pub send_failed: u64,
     /// Packets not answered, by reason.
     pub dropped: Vec<(&'static str, u64)>,
+    /// What else is worth knowing, such as drops by the sockets.
+    pub notes: Vec<(&'static str, u64)>,
 }
 
-impl Totals {
-    fn sum(of: &[(&str, u64)]) -> u64 {
-        of.iter().map(|(_, n)| n).sum()
-    }
+/// A name out of the counters (`too_short`) for people.
+fn words(name: &str) -> String {
+    name.replace('_', " ")
 }
 
 /// The line that says a reflector answers now; ends in a newline.
@@ -57,13 +60,13 @@ impl Ticker {
             .dropped
             .iter()
             .filter(|(_, n)| *n > 0)
-            .map(|(reason, n)| format!("{reason} {}", count(*n)))
+            .map(|(reason, n)| format!("{} {}", words(reason), count(*n)))
             .collect();
         let mut line = format!(
             "received {} ({}), answered {}",
             count(totals.received),
             rate((new as f64 / seconds).round()),
-            count(Totals::sum(&totals.replied))
+            count(totals.replied)
         );
         if !dropped.is_empty() {
             line += &format!(", dropped: {}", dropped.join(", "));
@@ -78,16 +81,23 @@ impl Ticker {
 pub fn totals(totals: &Totals) -> String {
     let share =
         |n: u64| if totals.received == 0 { String::new() } else { percent(100.0 * n as f64 / totals.received as f64) };
-    let mut rows = vec![vec!["received".to_owned(), count(totals.received), String::new()]];
-    let mut group = |name: &str, parts: &[(&'static str, u64)]| {
-        let sum = Totals::sum(parts);
-        rows.push(vec![name.to_owned(), count(sum), share(sum)]);
-        for (what, n) in parts.iter().filter(|(_, n)| *n > 0) {
-            rows.push(vec![format!("  {what}"), count(*n), share(*n)]);
-        }
+    let row = |name: String, n: u64, share: String| vec![name, count(n), share];
+    let parts = |of: &[(&'static str, u64)]| {
+        of.iter().filter(|(_, n)| *n > 0).map(|(name, n)| (format!("  {}", words(name)), *n)).collect::<Vec<_>>()
     };
-    group("answered", &totals.replied);
-    group("dropped", &totals.dropped);
+    let dropped: u64 = totals.dropped.iter().map(|(_, n)| n).sum();
+    let mut rows = vec![row("received".into(), totals.received, String::new())];
+    rows.push(row("answered".into(), totals.replied, share(totals.replied)));
+    if totals.send_failed > 0 {
+        rows.push(row("  not taken by the network".into(), totals.send_failed, share(totals.send_failed)));
+    }
+    rows.push(row("dropped".into(), dropped, share(dropped)));
+    rows.extend(parts(&totals.dropped).into_iter().map(|(name, n)| row(name, n, share(n))));
+    let notes = parts(&totals.notes);
+    if !notes.is_empty() {
+        rows.push(vec!["besides".into()]);
+        rows.extend(notes.into_iter().map(|(name, n)| row(name, n, String::new())));
+    }
     let heads = [("packets", Side::Left), ("", Side::Right), ("", Side::Right)];
     layout::columns(0, &heads, &rows).join("\n") + "\n"
 }
@@ -99,8 +109,10 @@ mod tests {
     fn after(received: u64) -> Totals {
         Totals {
             received,
-            replied: vec![("stamp", received - 3), ("llama", 0)],
-            dropped: vec![("malformed", 3), ("over max-pps", 0)],
+            replied: received - 3,
+            send_failed: 0,
+            dropped: vec![("too_short", 3), ("rate_limit", 0)],
+            notes: vec![("sessions", 0), ("local_drops", 7)],
         }
     }
 
@@ -120,12 +132,12 @@ mod tests {
         assert_eq!(ticker.tick(s(9), &after(100)), None);
         assert_eq!(
             ticker.tick(s(10), &after(100)).as_deref(),
-            Some("received 100 (10/s), answered 97, dropped: malformed 3\n")
+            Some("received 100 (10/s), answered 97, dropped: too short 3\n")
         );
         assert_eq!(ticker.tick(s(30), &after(100)), None);
         assert_eq!(
             ticker.tick(s(50), &after(500)).as_deref(),
-            Some("received 500 (10/s), answered 497, dropped: malformed 3\n")
+            Some("received 500 (10/s), answered 497, dropped: too short 3\n")
         );
     }
 
@@ -134,11 +146,12 @@ mod tests {
         let shown = totals(&after(1000));
         let expected = "\
 packets
-received     1000
-answered      997  99.7 %
-  stamp       997  99.7 %
-dropped         3  0.30 %
-  malformed     3  0.30 %
+received       1000
+answered        997  99.7 %
+dropped           3  0.30 %
+  too short       3  0.30 %
+besides
+  local drops     7
 ";
         assert!(shown == expected, "{shown}");
     }

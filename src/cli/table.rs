@@ -5,7 +5,7 @@
 
 use super::chart::spark;
 use super::layout::{self, BAD, DIM, DOUBT, HEAD, Side, paint};
-use super::units::{count, percent, time};
+use super::units::{clock, count, percent, time};
 use super::values::dscp_name;
 use super::verdict::suspicion_word;
 use crate::probe::shape::{Dscp, MethodKind};
@@ -47,7 +47,6 @@ pub struct Board {
     rows: Vec<Row>,
     index: HashMap<Key, usize>,
     intervals: u64,
-    sent: u64,
     left: u64,
     unanswered: u64,
     end: Wall,
@@ -67,7 +66,6 @@ impl Board {
         }
         for summary in summaries {
             let summary = summary.borrow();
-            self.sent += summary.counts.sent;
             self.left += summary.counts.left();
             self.unanswered += summary.counts.unanswered();
             self.end = self.end.max(summary.end);
@@ -116,10 +114,10 @@ impl Board {
     fn footer(&self) -> String {
         let loss = if self.left == 0 { 0.0 } else { 100.0 * self.unanswered as f64 / self.left as f64 };
         format!(
-            "{}  {} paths  in all: {} sent, {} lost ({})",
+            "{} UTC  {} paths  in all: {} sent, {} lost ({})",
             clock(self.end),
             self.rows.len(),
-            count(self.sent),
+            count(self.left),
             count(self.unanswered),
             percent(loss)
         )
@@ -155,7 +153,7 @@ impl Row {
     fn take(&mut self, summary: &Summary) {
         let dash = || "–".to_owned();
         self.fresh = true;
-        self.sent = summary.counts.sent;
+        self.sent = summary.counts.left();
         self.loss = summary.counts.loss_percent();
         self.p50 = summary.rtt.map_or_else(dash, |rtt| time(rtt.p50 as f64));
         self.p99 = summary.rtt.map_or_else(dash, |rtt| time(rtt.p99 as f64));
@@ -247,13 +245,13 @@ pub fn plain<S: Borrow<Summary>>(summaries: &[S]) -> String {
         let s = summary.borrow();
         let ms = |ns: Option<f64>| ns.map_or("-".to_owned(), |ns| format!("{:.3}ms", ns / 1e6));
         text += &format!(
-            "{} {} > {} group={} dscp={} sent={} loss={:.3}% rtt_p50={} rtt_p99={} ipdv={} lossy_flows={}/{}",
+            "{}Z {} > {} group={} dscp={} sent={} loss={:.3}% rtt_p50={} rtt_p99={} ipdv={} lossy_flows={}/{}",
             clock(s.end),
             s.path.src,
             s.path.dst,
             s.path.group,
             s.path.dscp.0,
-            s.counts.sent,
+            s.counts.left(),
             s.counts.loss_percent(),
             ms(s.rtt.map(|rtt| rtt.p50 as f64)),
             ms(s.rtt.map(|rtt| rtt.p99 as f64)),
@@ -267,12 +265,6 @@ pub fn plain<S: Borrow<Summary>>(summaries: &[S]) -> String {
         text.push('\n');
     }
     text
-}
-
-/// The time of day in UTC.
-fn clock(wall: Wall) -> String {
-    let s = wall.0 / 1_000_000_000 % 86_400;
-    format!("{:02}:{:02}:{:02} UTC", s / 3600, s / 60 % 60, s % 60)
 }
 
 #[cfg(test)]
@@ -324,7 +316,7 @@ path                 group   sent   loss  rtt p50      p99     ipdv  lossy flows
             assert!(shown.lines().all(|line| line.chars().count() <= width), "{width}:\n{shown}");
             assert!(shown.contains("loss"), "{width}:\n{shown}");
         }
-        assert!(bare(&board.render(80, ROWS)).contains("local-drops"));
+        assert!(bare(&board.render(80, ROWS)).contains("local_drops"));
     }
 
     #[test]
@@ -353,7 +345,7 @@ path                 group   sent   loss  rtt p50      p99     ipdv  lossy flows
         s.suspect = vec![Suspicion::NotSent];
         assert_eq!(
             plain(&[s]),
-            "22:13:26 UTC 10.0.0.1 > 10.0.0.2 group=rack-a dscp=0 sent=1000 loss=2.500% rtt_p50=0.024ms rtt_p99=0.030ms ipdv=0.001ms lossy_flows=1/16 suspect=not-sent\n"
+            "22:13:26Z 10.0.0.1 > 10.0.0.2 group=rack-a dscp=0 sent=1000 loss=2.500% rtt_p50=0.024ms rtt_p99=0.030ms ipdv=0.001ms lossy_flows=1/16 suspect=not_sent\n"
         );
     }
 }

@@ -233,14 +233,14 @@ fn say_direction(counts: &Counts, says: &mut Vec<String>) {
     });
 }
 
-/// A reason for suspicion as one word for tables.
+/// A reason for suspicion as one word, as all outputs write it.
 pub fn suspicion_word(suspicion: Suspicion) -> &'static str {
     match suspicion {
-        Suspicion::LocalDrops => "local-drops",
-        Suspicion::NotSent => "not-sent",
-        Suspicion::StampsLost => "stamps-lost",
-        Suspicion::ClockStep => "clock-step",
-        Suspicion::TallyDropped => "tally-dropped",
+        Suspicion::LocalDrops => "local_drops",
+        Suspicion::NotSent => "not_sent",
+        Suspicion::StampsLost => "stamps_lost",
+        Suspicion::ClockStep => "clock_step",
+        Suspicion::TallyDropped => "tally_dropped",
     }
 }
 
