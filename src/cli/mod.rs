@@ -18,6 +18,7 @@ pub mod ping_json;
 pub mod progress;
 pub mod reflector;
 pub mod roles;
+pub mod samples;
 pub mod screen;
 pub mod signals;
 pub mod table;

@@ -209,29 +209,30 @@ const RECENT_SHORT: Column = ("recent", Side::Left, |row| sparkline(row, 8));
 const SUSPECT: Column = ("suspect", Side::Left, |row| row.suspect.clone());
 
 /// Sets of columns, from wide to narrow; the first that fits is taken.
-const LAYOUTS: [&[Column]; 5] = [
+const LAYOUTS: [&[Column]; 7] = [
     &[PATH, GROUP, CLASS, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT, SUSPECT],
     &[PATH, GROUP, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT, SUSPECT],
+    &[PATH, GROUP, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT_SHORT, SUSPECT],
     &[TARGET, GROUP, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT_SHORT, SUSPECT],
     &[TARGET, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT_SHORT, SUSPECT],
+    &[TARGET, SENT, LOSS, P50, P99, LOSSY, SUSPECT],
     &[TARGET, LOSS, P50, P99, SUSPECT],
 ];
 
 /// Headings and rows that fit `width`.
 fn fitted(rows: &[&Row], width: usize) -> Vec<String> {
     let classes = rows.windows(2).any(|w| w[0].key.3 != w[1].key.3);
-    let sources = rows.windows(2).any(|w| w[0].key.0 != w[1].key.0);
     let suspect = rows.iter().any(|row| !row.suspect.is_empty());
     let mut lines = Vec::new();
-    // what is the same in all rows is the first to go
-    for (at, layout) in LAYOUTS.iter().enumerate().skip(usize::from(!classes)) {
+    // a class that is the same in all rows is not shown
+    for layout in LAYOUTS.iter().skip(usize::from(!classes)) {
         let columns = layout.iter().filter(|c| suspect || c.0 != SUSPECT.0);
         let columns: Vec<&Column> = columns.collect();
         let heads: Vec<(&str, Side)> = columns.iter().map(|c| (c.0, c.1)).collect();
         let cells: Vec<Vec<String>> = rows.iter().map(|row| columns.iter().map(|c| (c.2)(row)).collect()).collect();
         lines = layout::columns(0, &heads, &cells);
         let widest = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
-        if widest <= width && !(sources && at > 1 && widest + 20 <= width) {
+        if widest <= width {
             break;
         }
     }
