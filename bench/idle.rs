@@ -52,7 +52,7 @@ fn main() {
     reflector.wait_for(ANSWERING);
 
     let has_irtt = std::process::Command::new("irtt").arg("version").output().is_ok();
-    let _irtt_server = has_irtt.then(|| Process::spawn(hosts.target.command("irtt", &["server"])));
+    let _irtt_server = has_irtt.then(|| Process::spawn(hosts.target.command("irtt", &["server", "-i", "100us"])));
     let mut cpu: Vec<(&str, Vec<f64>)> = vec![
         ("bare loop, one wake-up per probe", vec![]),
         ("llama ping, io_uring", vec![]),

@@ -227,7 +227,7 @@ fn irtt(seconds: u32) -> Option<(f64, f64)> {
     installed("irtt", "version")?;
     let hosts = TwoHosts::new();
     let address = format!("{}:2112", TwoHosts::TARGET_V4);
-    let _server = Process::spawn(hosts.target.command("irtt", &["server", "-b", &address]));
+    let _server = Process::spawn(hosts.target.command("irtt", &["server", "-i", "100us", "-b", &address]));
     bound(&hosts, ":2112");
     // the handshake is left out: it has no interval
     let capture = Capture::start(&hosts.prober, TwoHosts::DEVICE, "udp port 2112 and greater 80");
