@@ -3,10 +3,13 @@
 //! No logic of its own: what to measure is the role's, how to show it the view's.
 
 use super::args::{CheckArgs, CollectorArgs, DemoArgs, LogArgs, PingArgs, ReflectorArgs};
-use super::exit::Ended;
+use super::exit::{self, Done, Ended, Failure};
+use super::{check, layout};
+use crate::config;
+use crate::summary::tally::Tally;
 use anyhow::anyhow;
 
-/// `llama ping`: measures one target once. [`Done::AllLost`](super::exit::Done) when nothing came back.
+/// `llama ping`: measures one target once. [`Done::AllLost`] when nothing came back.
 ///
 /// # Errors
 /// A target that does not resolve or a key file that cannot be read is a usage error.
@@ -42,9 +45,15 @@ pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
 /// # Errors
 /// A configuration that is wrong is a usage error.
 pub fn check(args: &CheckArgs) -> Ended {
-    // PLUG IN: config::load, then `check::report`
-    let _ = args;
-    Err(anyhow!("check is not wired up yet").into())
+    let loaded = config::load(&args.file, args.dst_port, &config::System).map_err(Failure::usage)?;
+    let costs = config::Costs::of(&loaded.plan, Tally::memory);
+    let report = config::PlanReport::new(&loaded.plan, &loaded.warnings, &costs);
+    exit::print(&if args.json {
+        check::json(&report)?
+    } else {
+        check::report(&args.file.display().to_string(), &report, layout::terminal_width())
+    })?;
+    Ok(Done::Fine)
 }
 
 /// `llama demo`: reflectors and a collector on loopback.
