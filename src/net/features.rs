@@ -1,14 +1,14 @@
 //! What this kernel lets us do, found out at start by trying it, and named when it is missing.
 
 use super::socket::{self, Socket};
+use super::uring::stamps::StampRing;
 use super::uring::{self, Ring};
 use super::{Limits, SocketSpec, TransmitStamps, message};
 use crate::time::{Clock, SystemClock};
-use io_uring::types::Fd;
 use io_uring::{Probe, opcode};
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 /// Which network the user wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,9 +72,9 @@ impl Features {
         };
         let (key_per_message, stamps_at_all) = stamp_options();
         let (io, io_reason, absolute_timer, mut stamps, mut stamps_reason) = match ring {
-            Ok(mut ring) => {
+            Ok(ring) => {
                 let absolute = absolute_timer(&ring);
-                match uring_stamps(&mut ring, key_per_message) {
+                match uring_stamps(&limits, key_per_message) {
                     Ok(()) => (Io::Uring, None, absolute, StampPath::UringCommand, None),
                     Err(reason) => (Io::Uring, None, absolute, StampPath::ErrorQueue, Some(reason)),
                 }
@@ -175,22 +175,22 @@ fn stamp_options() -> (bool, io::Result<()>) {
 }
 
 /// Whether the ring delivers transmit stamps, by sending one datagram on loopback.
-fn uring_stamps(ring: &mut Ring, key_per_message: bool) -> Result<(), String> {
+fn uring_stamps(limits: &Limits, key_per_message: bool) -> Result<(), String> {
     let say = |error: io::Error| error.to_string();
     let socket = loopback(TransmitStamps::All).map_err(say)?;
-    let fd: &OwnedFd = &socket.fd;
-    let command = opcode::UringCmd16::new(Fd(fd.as_raw_fd()), uring::TX_TIMESTAMP).build();
-    uring::submit_one(ring, command).map_err(say)?;
-    send_stamped(&socket, key_per_message.then_some(7)).map_err(|e| io::Error::from_raw_os_error(e).to_string())?;
-    let until = SystemClock.monotonic().after(std::time::Duration::from_millis(100));
-    let result = uring::wait_one(ring, until).map_err(say)?;
-    match result {
-        Some(code) if code == -libc::EOPNOTSUPP || code == -libc::EINVAL => {
-            Err("SOCKET_URING_OP_TX_TIMESTAMP needs Linux 6.17".to_string())
-        }
-        Some(code) if code < 0 => Err(format!("TX_TIMESTAMP: {}", io::Error::from_raw_os_error(-code))),
-        Some(_) => Ok(()),
-        None => Err("no transmit stamp came within 100 ms on loopback".to_string()),
+    let sockets = [socket];
+    let mut ring = StampRing::new(&sockets, limits.completions()).map_err(say)?;
+    let sent = send_stamped(&sockets[0], key_per_message.then_some(7));
+    sent.map_err(|errno| io::Error::from_raw_os_error(errno).to_string())?;
+    let end = SystemClock.monotonic().after(Duration::from_millis(100));
+    let mut stamped = false;
+    while !stamped && ring.refused == 0 && SystemClock.monotonic() < end {
+        ring.drain(|_| stamped = true).map_err(say)?;
+    }
+    match (stamped, ring.refused) {
+        (true, _) => Ok(()),
+        (false, 0) => Err("no transmit stamp came within 100 ms on loopback".to_string()),
+        (false, _) => Err("SOCKET_URING_OP_TX_TIMESTAMP needs Linux 6.17".to_string()),
     }
 }
 

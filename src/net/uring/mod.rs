@@ -1,9 +1,10 @@
-//! [`Network`] over one io_uring: sends, receives and both timestamps in one `io_uring_enter` per tick.
+//! [`Network`] over io_uring: a batch of sends and all that has come in with one `io_uring_enter` per
+//! tick, and one more for transmit stamps while some are asked for.
 //!
 //! ```text
-//! outbox: SendQueue ─ Send/SendMsg ─┐                       ┌─ failed sends (success is silent)
-//!                                   ├─► io_uring_enter ──►──┼─ received datagrams, in provided buffers
-//! armed once: RecvMsgMulti per socket, TX_TIMESTAMP per socket ┘ └─ transmit stamps, in the completion itself
+//! outbox: SendQueue ─ Send/SendMsg ──────┐                     ┌─ failed sends (success is silent)
+//! armed once: RecvMsgMulti per socket ───┴─► io_uring_enter ─►─┴─ received datagrams, in provided buffers
+//! armed once: TX_TIMESTAMP per socket ─────► io_uring_enter ─►─── transmit stamps, in the completion itself
 //! ```
 //!
 //! The ring is created on the thread that uses it ([`open_ring`], `SINGLE_ISSUER`), split once and
@@ -11,6 +12,7 @@
 //! `Submitter`. Not responsible for which kernel features exist: [`super::features`].
 
 pub mod buffers;
+pub mod stamps;
 
 use super::error_queue::{self, ErrorQueues};
 use super::features::{Features, StampPath};
@@ -18,23 +20,19 @@ use super::message::{self, DropMeter, RECEIVE_CONTROL, Reports, SendQueue, empty
 use super::socket::Socket;
 use super::stamp_keys::StampKeys;
 use super::{Event, Limits, NetCounters, Network, Outbox, Outgoing, SocketId, TransmitStamps, Wait, address};
-use crate::time::{Clock, Monotonic, StampSource, SystemClock, Timestamp, Wall};
+use crate::time::{Clock, Monotonic, SystemClock, Wall};
 use buffers::BufferRing;
 use io_uring::types::{CancelBuilder, Fixed, RecvMsgOut};
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
+use stamps::StampRing;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 
-/// The ring type: 32-byte completions carry transmit stamps.
-pub type Ring = IoUring<squeue::Entry, cqueue::Entry32>;
-
-/// `SOCKET_URING_OP_TX_TIMESTAMP` (Linux 6.17).
-pub const TX_TIMESTAMP: u32 = 4;
-/// Completion flag: the stamp is the hardware's.
-const STAMP_HARDWARE: u32 = 1 << 16;
-/// Completion flags 17 and up: the stamp's type, 0 = sent.
-const STAMP_TYPE_SHIFT: u32 = 17;
+/// The ring of sends and receives.
+pub type Ring = IoUring;
+/// A ring whose 32-byte completions carry transmit stamps.
+pub type Entry32Ring = IoUring<squeue::Entry, cqueue::Entry32>;
 
 const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 1 << 3;
@@ -60,7 +58,7 @@ struct GetEvents {
 /// # Errors
 /// The kernel's: see [`super::features`] for what they mean.
 pub fn open_ring(limits: &Limits) -> io::Result<Ring> {
-    IoUring::<squeue::Entry, cqueue::Entry32>::builder()
+    IoUring::builder()
         .setup_single_issuer()
         .setup_defer_taskrun()
         .setup_submit_all()
@@ -70,7 +68,7 @@ pub fn open_ring(limits: &Limits) -> io::Result<Ring> {
 
 /// One `io_uring_enter`: submits, runs deferred work, waits for `want` completions until the instant.
 /// A timeout is no error.
-fn enter(
+fn enter_ring(
     submitter: &Submitter<'_>,
     to_submit: u32,
     want: u32,
@@ -105,28 +103,7 @@ fn enter(
 /// # Errors
 /// `EINVAL` before Linux 6.12.
 pub fn enter_once(submitter: &Submitter<'_>, until: Monotonic) -> io::Result<()> {
-    enter(submitter, 0, 1, Some(until), true)
-}
-
-/// Submits one entry that points to no memory.
-///
-/// # Errors
-/// The kernel's, or a full queue.
-pub fn submit_one(ring: &mut Ring, entry: squeue::Entry) -> io::Result<()> {
-    // SAFETY: the entry points to no memory of ours; its descriptor outlives the request (the callers' contract).
-    #[expect(unsafe_code, reason = "the ring's contract")]
-    let pushed = unsafe { ring.submission().push(&entry) };
-    pushed.map_err(io::Error::other)?;
-    ring.submit().map(drop)
-}
-
-/// The result of the first completion that comes until the instant.
-///
-/// # Errors
-/// The kernel's.
-pub fn wait_one(ring: &mut Ring, until: Monotonic) -> io::Result<Option<i32>> {
-    enter(&ring.submitter(), 0, 1, Some(until), false)?;
-    Ok(ring.completion().next().map(|completion| completion.result()))
+    enter_ring(submitter, 0, 1, Some(until), true)
 }
 
 /// What a completion is about: travels through the kernel as user data.
@@ -144,12 +121,11 @@ struct Token {
 enum Kind {
     Send = 1,
     Receive = 2,
-    Stamp = 3,
 }
 
 impl Token {
-    fn armed(kind: Kind, socket: SocketId) -> Token {
-        Token { kind, slot: 0, socket, key: 0 }
+    fn receive(socket: SocketId) -> Token {
+        Token { kind: Kind::Receive, slot: 0, socket, key: 0 }
     }
 
     fn to_user_data(self) -> u64 {
@@ -160,7 +136,6 @@ impl Token {
         let kind = match data >> 60 {
             1 => Kind::Send,
             2 => Kind::Receive,
-            3 => Kind::Stamp,
             _ => return None,
         };
         Some(Token { kind, slot: (data >> 48) as u16 & 0xfff, socket: SocketId((data >> 32) as u16), key: data as u32 })
@@ -177,14 +152,18 @@ pub struct UringOutbox<'r> {
     errors: ErrorQueues,
     stamps_on_error_queue: bool,
     absolute_timer: bool,
+    /// Stamps asked for that have not come.
+    stamps_due: u64,
     /// What broke the ring inside `send`, told at the next `wait`.
     broken: Option<io::Error>,
 }
 
 /// All of it. Field order is drop order: the queues before the memory they point into.
 pub struct UringNetwork<'r> {
+    /// Before the outbox, which owns the sockets.
+    stamps: Option<StampRing>,
     outbox: UringOutbox<'r>,
-    completions: CompletionQueue<'r, cqueue::Entry32>,
+    completions: CompletionQueue<'r, cqueue::Entry>,
     buffers: BufferRing,
     /// Lengths of name and control room in each buffer; the kernel copies it when a receive is armed.
     template: Box<libc::msghdr>,
@@ -213,6 +192,7 @@ impl Outbox for UringOutbox<'_> {
         };
         if stamped {
             self.keys.sent(datagram.socket, datagram.key);
+            self.stamps_due += 1;
             if self.stamps_on_error_queue {
                 self.errors.expect_stamp(datagram.socket);
             }
@@ -260,7 +240,7 @@ impl UringOutbox<'_> {
     fn enter(&mut self, want: u32, until: Option<Monotonic>) -> io::Result<()> {
         self.submissions.sync();
         let to_submit = self.submissions.len() as u32;
-        let result = enter(&self.submitter, to_submit, want, until, self.absolute_timer);
+        let result = enter_ring(&self.submitter, to_submit, want, until, self.absolute_timer);
         self.submissions.sync();
         if self.submissions.is_empty() {
             self.queue.clear();
@@ -315,7 +295,13 @@ impl<'r> UringNetwork<'r> {
         template.msg_controllen = RECEIVE_CONTROL;
         let count = sockets.len();
         let locals = sockets.iter().map(|socket| socket.local).collect();
+        let stamped = sockets.iter().any(|socket| socket.transmit_stamps != TransmitStamps::None);
+        let stamps = match features.stamps {
+            StampPath::UringCommand if stamped => Some(StampRing::new(&sockets, limits.completions())?),
+            _ => None,
+        };
         let mut network = UringNetwork {
+            stamps,
             outbox: UringOutbox {
                 submitter,
                 submissions,
@@ -324,6 +310,7 @@ impl<'r> UringNetwork<'r> {
                 errors: ErrorQueues::new(count),
                 stamps_on_error_queue: features.stamps == StampPath::ErrorQueue,
                 absolute_timer: features.absolute_timer,
+                stamps_due: 0,
                 sockets,
                 broken: None,
             },
@@ -337,13 +324,7 @@ impl<'r> UringNetwork<'r> {
             locals,
         };
         for position in 0..count {
-            let id = SocketId(position as u16);
-            network.arm_receive(id);
-            if network.outbox.sockets[position].transmit_stamps != TransmitStamps::None
-                && features.stamps == StampPath::UringCommand
-            {
-                network.arm_stamps(id);
-            }
+            network.arm_receive(SocketId(position as u16));
         }
         network.outbox.flush();
         match network.outbox.broken.take() {
@@ -353,15 +334,9 @@ impl<'r> UringNetwork<'r> {
     }
 
     fn arm_receive(&mut self, socket: SocketId) {
-        let token = Token::armed(Kind::Receive, socket);
+        let token = Token::receive(socket);
         let entry =
             opcode::RecvMsgMulti::new(Fixed(u32::from(socket.0)), std::ptr::from_ref(&*self.template), BUFFER_GROUP);
-        self.outbox.push(entry.build().user_data(token.to_user_data()));
-    }
-
-    fn arm_stamps(&mut self, socket: SocketId) {
-        let token = Token::armed(Kind::Stamp, socket);
-        let entry = opcode::UringCmd16::new(Fixed(u32::from(socket.0)), TX_TIMESTAMP);
         self.outbox.push(entry.build().user_data(token.to_user_data()));
     }
 }
@@ -395,11 +370,11 @@ impl<'r> Network for UringNetwork<'r> {
             let Some(token) = Token::from_user_data(completion.user_data()) else { continue };
             match token.kind {
                 Kind::Receive => self.received(token.socket, &completion, now, &mut on),
-                Kind::Stamp => self.stamped(token.socket, &completion, &mut on),
                 Kind::Send => self.send_failed(token, -completion.result(), &mut on),
             }
         }
         self.buffers.publish();
+        self.take_stamps(&mut on);
         let overflowed = self.outbox.submissions.cq_overflow();
         self.counters.ring_overflows += u64::from(overflowed && !self.overflows_seen);
         self.overflows_seen = overflowed;
@@ -424,7 +399,7 @@ impl<'r> UringNetwork<'r> {
     fn received(
         &mut self,
         socket: SocketId,
-        completion: &cqueue::Entry32,
+        completion: &cqueue::Entry,
         now: Wall,
         on: &mut impl FnMut(&mut UringOutbox<'r>, Event<'_>),
     ) {
@@ -461,33 +436,20 @@ impl<'r> UringNetwork<'r> {
         }
     }
 
-    #[inline]
-    fn stamped(
-        &mut self,
-        socket: SocketId,
-        completion: &cqueue::Entry32,
-        on: &mut impl FnMut(&mut UringOutbox<'r>, Event<'_>),
-    ) {
-        let flags = completion.flags();
-        if !cqueue::more(flags) {
-            if completion.result() < 0 && completion.result() != -libc::ECANCELED {
-                self.counters.receive_errors += 1;
-                return; // refused: not armed again, stamps then count as missing
-            }
-            self.counters.rearmed += 1;
-            self.arm_stamps(socket);
-            if completion.result() == 0 {
-                return;
-            }
+    /// Takes the transmit stamps that are there, while some are due.
+    fn take_stamps(&mut self, on: &mut impl FnMut(&mut UringOutbox<'r>, Event<'_>)) {
+        let (outbox, Some(stamps)) = (&mut self.outbox, &mut self.stamps) else { return };
+        if outbox.stamps_due == 0 {
+            return;
         }
-        if flags >> STAMP_TYPE_SHIFT != 0 {
-            return; // scheduled or acknowledged, not sent
-        }
-        let [seconds, ns] = *completion.big_cqe();
-        let source = if flags & STAMP_HARDWARE != 0 { StampSource::Hardware } else { StampSource::Kernel };
-        let at = Timestamp { wall: Wall(seconds.wrapping_mul(1_000_000_000).wrapping_add(ns)), source };
-        if let Some(key) = self.outbox.keys.key(socket, completion.result() as u32) {
-            on(&mut self.outbox, Event::Transmitted { socket, key, at });
+        let drained = stamps.drain(|stamp| {
+            outbox.stamps_due = outbox.stamps_due.saturating_sub(1);
+            if let Some(key) = outbox.keys.key(stamp.socket, stamp.key) {
+                on(outbox, Event::Transmitted { socket: stamp.socket, key, at: stamp.at });
+            }
+        });
+        if let Err(error) = drained {
+            self.outbox.broken.get_or_insert(error);
         }
     }
 
