@@ -144,7 +144,12 @@ impl SendQueue {
         self.used
     }
 
-    /// Whether another one fits.
+    /// Whether nothing is queued.
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    /// Whether no other one fits.
     pub fn is_full(&self) -> bool {
         self.used == self.slots.len()
     }

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod ancillary;
+pub mod clock_state;
 #[cfg(test)]
 mod conformance;
 pub mod error_queue;
