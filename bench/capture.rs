@@ -27,8 +27,6 @@ pub struct Capture {
 pub struct Seen {
     /// When, nanoseconds since 1970.
     pub at_ns: i64,
-    /// The protocol: 1 ICMP, 17 UDP.
-    pub protocol: u8,
     /// Source port, for UDP.
     pub source_port: u16,
     /// Destination port, for UDP.
@@ -83,7 +81,6 @@ fn parse(file: &[u8]) -> Vec<Seen> {
         let transport = &packet[14 + usize::from(packet[14] & 0x0f) * 4..];
         seen.push(Seen {
             at_ns,
-            protocol: packet[23],
             source_port: u16::from_be_bytes([transport[0], transport[1]]),
             destination_port: u16::from_be_bytes([transport[2], transport[3]]),
             payload: transport[8..].to_vec(),

@@ -1,7 +1,7 @@
 //! The floor: the fewest instructions that can measure a round trip with `sendmmsg` and `recvmmsg`.
 //!
 //! Responsible for the bare loops that the product is compared with, at both ends: a closed-loop
-//! sender and a reflector that sends back what it gets. They keep no statistics, parse nothing and check nothing but that as many datagrams came back as were
+//! sender and a reflector that turns a probe into a reply. They keep no statistics, parse nothing and check nothing but that as many datagrams came back as were
 //! sent. Not responsible for namespaces and cores: the caller puts the thread where it shall run.
 //! Read [`closed_loop`] first.
 
@@ -123,7 +123,7 @@ pub fn reflector(address: SocketAddrV4) -> io::Result<OwnedFd> {
     udp(address)
 }
 
-/// Sends every datagram back to where it came from until `stop`; spins when `spin`, else sleeps in the kernel.
+/// Sends every datagram back to where it came from, as a reply, until `stop`; spins when `spin`, else sleeps in the kernel.
 ///
 /// # Errors
 /// When the socket breaks.
@@ -138,6 +138,9 @@ pub fn reflect(socket: &OwnedFd, spin: bool, stop: &AtomicBool) -> io::Result<Re
     let flags = if spin { libc::MSG_DONTWAIT } else { libc::MSG_WAITFORONE };
     while !stop.load(Ordering::Relaxed) {
         let received = datagrams.receive(socket, flags)?;
+        for packet in &mut datagrams.payloads[..received] {
+            answer(packet);
+        }
         let mut sent = 0;
         while sent < received {
             sent += datagrams.send_range(socket, sent, received)?;
@@ -147,13 +150,23 @@ pub fn reflect(socket: &OwnedFd, spin: bool, stop: &AtomicBool) -> io::Result<Re
     Ok(reflected)
 }
 
+/// Makes a probe its own valid STAMP reply with a residence time of 0 (RFC 8762 §4.3.1): copies the
+/// sender's sequence number (to 24), timestamp (to 28, and to 16 as the receive timestamp) and error estimate (to 36).
+///
+/// With it a real collector can be at the other end, and the floor does the same work.
+fn answer(packet: &mut [u8; PAYLOAD]) {
+    packet.copy_within(0..4, 24);
+    packet.copy_within(4..12, 28);
+    packet.copy_within(4..12, 16);
+    packet.copy_within(12..14, 36);
+}
+
 /// The arrays one `sendmmsg` or `recvmmsg` works on. Boxed: the headers point into the other arrays.
 struct Batch {
     headers: Box<[libc::mmsghdr; BATCH]>,
     names: Box<[libc::sockaddr_in; BATCH]>,
     vectors: Box<[libc::iovec; BATCH]>,
-    // read and written by the kernel only
-    _payloads: Box<[[u8; PAYLOAD]; BATCH]>,
+    payloads: Box<[[u8; PAYLOAD]; BATCH]>,
     controls: Box<[Control; BATCH]>,
     named: bool,
     controlled: bool,
@@ -187,7 +200,7 @@ impl Batch {
                 message.msg_controllen = CONTROL;
             }
         }
-        Batch { headers, names, vectors, _payloads: payloads, controls, named: to.is_some(), controlled }
+        Batch { headers, names, vectors, payloads, controls, named: to.is_some(), controlled }
     }
 
     fn send(&mut self, socket: &OwnedFd, count: usize) -> io::Result<usize> {

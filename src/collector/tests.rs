@@ -85,7 +85,13 @@ fn plan(target: SocketAddr, ports: u32, cycles_per_second: f64) -> Arc<Plan> {
             group: "g".into(),
             tags: Arc::default(),
         }],
-        tests: vec![Test { flows: 0..ports, cycles_per_second, pacing: Pacing::Periodic }],
+        tests: vec![Test {
+            targets: "g".into(),
+            port_group: "p".into(),
+            flows: 0..ports,
+            cycles_per_second,
+            pacing: Pacing::Periodic,
+        }],
     })
 }
 

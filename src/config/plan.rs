@@ -153,6 +153,7 @@ impl Plan {
             flow_paths: self.flows.iter().map(|flow| flow.path).collect(),
             flows: (0..self.flows.len() as u32).collect(),
             paths: (0..self.paths.len() as u32).collect(),
+            stamped: vec![true; self.paths.len()],
         }
     }
 }

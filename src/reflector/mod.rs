@@ -11,11 +11,13 @@ mod extensions;
 pub mod rate;
 pub mod recognise;
 pub mod responder;
+pub mod serve;
 mod table;
 pub mod worker;
 
 pub use counters::{DropReason, Published, Totals};
 
+use crate::net::features::IoChoice;
 use crate::net::{Network, SocketSpec};
 use crate::probe::shape::Key;
 use crate::time::SystemClock;
@@ -33,18 +35,6 @@ use worker::Worker;
 
 /// The port a reflector listens on when not told: upstream's.
 pub const DEFAULT_PORT: u16 = 8100;
-
-/// How datagrams are sent and received.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Io {
-    /// io_uring where the kernel allows it, else `sendmmsg`/`recvmmsg`.
-    #[default]
-    Auto,
-    /// io_uring or not at all.
-    Uring,
-    /// `sendmmsg`/`recvmmsg`.
-    Mmsg,
-}
 
 /// What a reflector shall do.
 #[derive(Clone, Debug)]
@@ -72,7 +62,7 @@ pub struct Options {
     /// How good the local clock is.
     pub clock: ErrorEstimate,
     /// How datagrams are sent and received.
-    pub io: Io,
+    pub io: IoChoice,
 }
 
 impl Default for Options {
@@ -89,7 +79,7 @@ impl Default for Options {
             dscps: DscpSet::ALL,
             longest: 2048,
             clock: ErrorEstimate::UNSYNCHRONISED,
-            io: Io::Auto,
+            io: IoChoice::Auto,
         }
     }
 }
@@ -283,6 +273,10 @@ impl Running {
     }
 }
 
+fn listed(options: &Options) -> String {
+    options.listen.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
+}
+
 fn sum(parts: impl Iterator<Item = Totals>) -> Totals {
     parts.fold(Totals::default(), |mut sum, part| {
         sum.merge(&part);
@@ -354,10 +348,7 @@ pub fn run(
             let error = match thread.join() {
                 Ok(Ok(_)) => continue,
                 Ok(Err(source)) if listening => Error::Broken { worker, source },
-                Ok(Err(source)) => {
-                    let listen = options.listen.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
-                    Error::Open { worker, listen, source }
-                }
+                Ok(Err(source)) => Error::Open { worker, listen: listed(options), source },
                 Err(_) => Error::Thread(worker),
             };
             failed.get_or_insert(error);

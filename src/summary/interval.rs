@@ -395,6 +395,8 @@ mod tests {
 
     fn round_trip(rtt: i64) -> Outcome {
         Outcome::Measured(Singleton {
+            seq: crate::probe::Seq(0),
+            sent: crate::time::Wall(0),
             rtt: Delay(rtt),
             residence: Delay(rtt / 10),
             owd_forward: Some(Delay(rtt / 3 - 1000)),

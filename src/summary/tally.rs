@@ -408,6 +408,8 @@ mod tests {
 
     fn singleton(rtt: i64, sent_by: StampSource) -> Singleton {
         Singleton {
+            seq: crate::probe::Seq(0),
+            sent: crate::time::Wall(0),
             rtt: Delay(rtt),
             residence: Delay(7),
             owd_forward: Some(Delay(-rtt)),

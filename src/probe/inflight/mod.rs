@@ -421,6 +421,8 @@ impl InFlight {
             }
         }
         record(slot.record(Outcome::Measured(Singleton {
+            seq: Seq(slot.seq),
+            sent: slot.t1,
             rtt,
             residence,
             owd_forward: t2.map(|t2| t2.minus(slot.t1)),
