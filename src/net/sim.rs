@@ -446,6 +446,31 @@ impl Network for SimNetwork {
     }
 }
 
+/// Lent to a worker that keeps its network, so that [`SimNetwork::truth`] can be asked afterwards.
+impl Network for &mut SimNetwork {
+    type Outbox = SimOutbox;
+
+    fn outbox(&mut self) -> &mut SimOutbox {
+        (**self).outbox()
+    }
+
+    fn wait(&mut self, wait: Wait) -> io::Result<()> {
+        (**self).wait(wait)
+    }
+
+    fn drain(&mut self, on: impl FnMut(&mut SimOutbox, Event<'_>)) {
+        (**self).drain(on);
+    }
+
+    fn local_addresses(&self) -> &[SocketAddr] {
+        (**self).local_addresses()
+    }
+
+    fn counters(&self) -> NetCounters {
+        (**self).counters()
+    }
+}
+
 impl Outbox for SimOutbox {
     fn send(&mut self, datagram: &Outgoing, write: impl FnOnce(&mut [u8]) -> usize) {
         let length = write(self.buffer.as_mut_slice()).min(LONGEST);
