@@ -13,6 +13,7 @@ pub mod error_queue;
 pub mod features;
 pub mod message;
 pub mod mmsg;
+pub mod sim;
 pub mod socket;
 pub mod stamp_keys;
 pub mod thread;

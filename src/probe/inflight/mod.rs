@@ -4,7 +4,7 @@
 //! [`Record`]s, so that `sent` = `replied` + `lost` + `refused` + `unreachable` + `send_failed` +
 //! in flight holds after every call ([`InFlight::totals`]). Not responsible for bytes (see
 //! [`super::method`]), nor for who may answer whom: the caller compares a reply's sender with
-//! [`InFlight::flow_of`] first. Read [`InFlight`] and the private `Slot` first.
+//! [`InFlight::flow_of`] first. Read [`InFlight`] and `slot::Slot` first.
 //!
 //! # Why a ring
 //! Sequence numbers are one series over all flows, so a reply finds its probe by `seq & mask`: no
@@ -15,10 +15,15 @@
 //! The series starts at a random number: a stateful reflector's own count starts at 0, a stateless
 //! one copies ours, and that tells them apart.
 
+mod slot;
+
 use super::method::Reply;
 use super::outcome::{Direction, Outcome, Record, Singleton};
 use super::{FlowId, IntervalId, Seq};
 use crate::time::{Delay, Monotonic, StampSource, Timestamp, Wall, nanos};
+use slot::{
+    ANSWERED_LATE, DIRECTED, FORWARD, FlowState, HAS_T2, HAS_T3, REVERSE, STAMP_ASKED, STAMP_CAME, Slot, Sources, State,
+};
 use std::time::Duration;
 
 /// A probe at the moment it is handed to the network.
@@ -65,148 +70,6 @@ impl Totals {
     }
 }
 
-/// Where a slot's probe is on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Never used.
-    Empty,
-    /// In flight.
-    Waiting,
-    /// Replied to, its transmit stamp has not come.
-    AwaitingStamp,
-    /// Replied to, nothing more to come but duplicates.
-    Replied,
-    /// Lost.
-    Lost,
-    /// Refused, unreachable or not sent.
-    Failed,
-}
-
-/// A transmit stamp was asked for.
-const STAMP_ASKED: u8 = 1;
-/// It has come.
-const STAMP_CAME: u8 = 2;
-/// Known to have been lost forward, if lost.
-const FORWARD: u8 = 4;
-/// Known to have been lost on the way back, if lost.
-const REVERSE: u8 = 8;
-/// The direction has been reported.
-const DIRECTED: u8 = 16;
-/// A reply came after the probe had ended without one.
-const ANSWERED_LATE: u8 = 32;
-/// The pending reply carries T2 / T3.
-const HAS_T2: u8 = 64;
-const HAS_T3: u8 = 128;
-
-/// A probe: one cache line.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Slot {
-    /// When it departed.
-    at: Monotonic,
-    /// T1: as written into the packet, then the kernel's.
-    t1: Wall,
-    /// The reply that waits for the transmit stamp.
-    t4: Wall,
-    t2: Wall,
-    t3: Wall,
-    seq: u32,
-    flow: u32,
-    /// The probe before it of the same flow; trusted only after comparing flow and index.
-    prev: u32,
-    /// Number within its flow; wraps.
-    index: u32,
-    interval: u32,
-    state: State,
-    flags: u8,
-    clock_epoch: u8,
-    /// Where T1 and T4 were taken.
-    sources: Sources,
-}
-
-/// Two [`StampSource`]s in a byte.
-#[derive(Clone, Copy, Debug)]
-struct Sources(u8);
-
-impl Sources {
-    fn new(sent_by: StampSource, received_by: StampSource) -> Sources {
-        Sources(sent_by as u8 | (received_by as u8) << 4)
-    }
-
-    fn source(bits: u8) -> StampSource {
-        match bits & 0xf {
-            0 => StampSource::Hardware,
-            1 => StampSource::Kernel,
-            _ => StampSource::User,
-        }
-    }
-
-    fn sent_by(self) -> StampSource {
-        Sources::source(self.0)
-    }
-
-    fn received_by(self) -> StampSource {
-        Sources::source(self.0 >> 4)
-    }
-}
-
-impl Slot {
-    const EMPTY: Slot = Slot {
-        at: Monotonic(0),
-        t1: Wall(0),
-        t4: Wall(0),
-        t2: Wall(0),
-        t3: Wall(0),
-        seq: 0,
-        flow: 0,
-        prev: 0,
-        index: 0,
-        interval: 0,
-        state: State::Empty,
-        flags: 0,
-        clock_epoch: 0,
-        sources: Sources(0),
-    };
-
-    fn has(&self, flag: u8) -> bool {
-        self.flags & flag != 0
-    }
-
-    fn record(&self, outcome: Outcome) -> Record {
-        Record { flow: FlowId(self.flow), interval: IntervalId(self.interval), outcome }
-    }
-}
-
-/// What is remembered of a flow.
-#[derive(Clone, Copy, Debug)]
-struct FlowState {
-    /// Round-trip time of the last measured probe.
-    last_rtt: Delay,
-    /// Number the next probe will have.
-    next_index: u32,
-    newest: u32,
-    /// The highest number a reply came for, and the reflector's own count in that reply. Before the
-    /// first: −1 and −1, as if a fresh session of the reflector, which counts from 0, had just begun.
-    last_index: u32,
-    last_reflector: u32,
-    /// Where T1 of `last_rtt` was taken; `None` before the first.
-    last_sent_by: Option<StampSource>,
-    /// The reflector counts its replies itself.
-    stateful: bool,
-}
-
-impl FlowState {
-    const NEW: FlowState = FlowState {
-        last_rtt: Delay(0),
-        next_index: 0,
-        newest: 0,
-        last_index: u32::MAX,
-        last_reflector: u32::MAX,
-        last_sent_by: None,
-        stateful: false,
-    };
-}
-
 /// The ring.
 ///
 /// # Loss direction
@@ -215,7 +78,8 @@ impl FlowState {
 /// way back. Exact when all of a gap went one way and nothing was reordered in it; in a mixed gap the
 /// numbers are right and the earliest are taken to be the forward ones. A flow must be a session of
 /// its own for the reflector: flows that differ by DSCP alone need different SSIDs.
-/// Probes after a flow's last reply have no direction.
+/// Probes after a flow's last reply have no direction, nor have those of an outage so long that the ring
+/// has come round to their slots before it ended.
 #[derive(Debug)]
 pub struct InFlight {
     slots: Vec<Slot>,
@@ -664,5 +528,4 @@ fn tell_direction(slot: &mut Slot, record: &mut impl FnMut(Record)) {
 }
 
 #[cfg(test)]
-#[path = "inflight_tests.rs"]
 mod tests;
