@@ -74,7 +74,7 @@ fn a_usage_error_exits_2_and_names_flag_value_limit_and_remedy() {
         (&["ping", "h", "--rate", "0"], &["--rate", "0.01 to 10000000"]),
         (&["ping", "h", "--rate", "nan"], &["--rate", "0.01 to 10000000"]),
         (&["ping", "h", "--dscp", "184"], &["--dscp", "184", "0 to 63", "DSCP 46"]),
-        (&["ping", "h", "--size", "43"], &["--size", "43", "44 to 8972"]),
+        (&["ping", "h", "--size", "43"], &["--size", "43", "44 to 65507"]),
         (&["ping", "h", "--size", "44", "--key-file", "k"], &["--size", "112", "raise"]),
         (&["ping", "h", "--timeout", "2m"], &["--timeout", "1ms to 60s"]),
         (&["ping", "h", "--duration", "10"], &["--duration", "unit is missing", "10s"]),
@@ -142,4 +142,54 @@ fn output_that_nobody_reads_is_no_failure() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_llama"));
     let status = command.args(["completions", "zsh"]).stdout(writer).status().unwrap();
     assert_eq!(status.code(), Some(0));
+}
+
+/// A configuration in a directory of its own.
+fn configuration(text: &str) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("matrix.yaml");
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap().to_owned();
+    (dir, file)
+}
+
+const MATRIX: &str = "\
+ports:
+  wide: {ip: 127.0.0.1, port: 0, dscp: EF, timeout: 1000}
+port_groups:
+  spread: [{port: wide, count: 16}]
+rate_limits:
+  calm: {cps: 4}
+tests:
+  - {targets: far, port_group: spread, rate_limit: calm}
+targets:
+  far:
+    - {ip: 127.0.0.2, port: 8100, tags: {rack: a}}
+    - {ip: 127.0.0.3, port: 8100, tags: {rack: b}}
+";
+
+#[test]
+fn check_says_what_a_configuration_will_do() {
+    let (_dir, file) = configuration(MATRIX);
+    let (code, out, error) = run(&["check", &file]);
+    assert_eq!(code, 0, "{error}");
+    for part in ["spread → far", "128/s", "flows", "memory", "EF"] {
+        assert!(out.contains(part), "{part} in {out}");
+    }
+    let (code, out, _) = run(&["check", &file, "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, json["flows"].as_u64(), json["paths"].as_u64()), (0, Some(32), Some(2)));
+}
+
+#[test]
+fn check_names_file_line_key_and_remedy() {
+    let (_dir, file) = configuration(&MATRIX.replace("dscp: EF", "dscp: 99"));
+    let (code, out, error) = run(&["check", &file]);
+    assert_eq!((code, out.as_str()), (2, ""));
+    for part in [&format!("{file}:2:"), "ports.wide.dscp", "99", "63"] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+    let (code, _, error) = run(&["check", "/nonexistent/matrix.yaml"]);
+    assert_eq!(code, 2);
+    assert!(error.contains("/nonexistent/matrix.yaml"), "{error}");
 }
