@@ -4,6 +4,7 @@
 //! Not responsible for what the values mean to a role. Read [`Cli`] and [`Mode`] first.
 
 use super::values::{self, CoreList, Destination};
+use crate::config::keys;
 use crate::probe::shape::{Dscp, StampPolicy};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
@@ -142,7 +143,7 @@ pub struct PingArgs {
     /// Class of the probes and of their replies: name (EF, AF41, CS6, LE) or code point 0 to 63
     #[arg(long, value_name = "CLASS", value_parser = values::dscp, default_value = "0")]
     pub dscp: Dscp,
-    /// UDP payload of a probe in bytes, 44 to 8972 (from 112 with --key-file) [default: as short as possible]
+    /// UDP payload of a probe in bytes, 44 to 65507 (from 112 with --key-file) [default: as short as possible]
     #[arg(long, short, value_name = "BYTES", value_parser = values::size)]
     pub size: Option<u16>,
     /// Loss threshold: a probe without a reply for so long is lost; 1ms to 60s
@@ -191,7 +192,7 @@ impl PingArgs {
 
     /// UDP payload of a probe, bytes.
     pub fn payload(&self) -> u16 {
-        self.size.unwrap_or(if self.key_file.is_some() { values::SIZE_MIN_AUTHENTICATED } else { values::SIZE_MIN })
+        self.size.unwrap_or(if self.key_file.is_some() { keys::MIN_SIZE_KEYED } else { keys::MIN_SIZE })
     }
 
     /// What one flag alone cannot tell.
@@ -203,7 +204,7 @@ impl PingArgs {
                 self.source_ports, self.source_port
             ));
         }
-        if self.key_file.is_some() && self.payload() < values::SIZE_MIN_AUTHENTICATED {
+        if self.key_file.is_some() && self.payload() < keys::MIN_SIZE_KEYED {
             return Err(format!(
                 "--size: {} bytes asked, an authenticated probe (--key-file) has 112 or more; raise --size",
                 self.payload()
@@ -221,7 +222,7 @@ impl PingArgs {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   llama reflector
-      Answers on UDP port 8100, IPv4 and IPv6, on every core this process may use
+      Answers on UDP port 8100, IPv4 and IPv6
   llama reflector --listen 192.0.2.7:862 --cores 2-3 --stateful
       On STAMP's own port, on two cores, counting replies so that senders can tell forward from reverse loss
   llama reflector --max-pps 200000 --max-pps-per-source 5000
@@ -233,7 +234,7 @@ pub struct ReflectorArgs {
     /// Address and UDP port to answer on, repeatable; [::] takes IPv4 too
     #[arg(long, short, value_name = "ADDR:PORT", value_parser = values::listen, default_value = "[::]:8100")]
     pub listen: Vec<SocketAddr>,
-    /// CPUs to run on, one worker each: 0,2-3 [default: all this process may use]
+    /// CPUs to run on, one pinned worker each: 0,2-3 [default: one worker, not pinned]
     #[arg(long, value_name = "LIST")]
     pub cores: Option<CoreList>,
     /// Packets per second answered in all; more are dropped and counted [default: no limit]
@@ -292,7 +293,7 @@ pub struct CollectorArgs {
     /// Stop after this time: 10s, 5m, 1h [default: on SIGINT or SIGTERM]
     #[arg(long, short, value_name = "TIME", value_parser = values::duration)]
     pub duration: Option<Duration>,
-    /// CPUs to run on, one pinned worker each: 0,2-3 [default: one worker]
+    /// CPUs to run on, one pinned worker each: 0,2-3 [default: as many as the rate needs]
     #[arg(long, value_name = "LIST")]
     pub cores: Option<CoreList>,
     /// How datagrams go in and out

@@ -1,5 +1,6 @@
 //! How a run ended, and the exit code for it: 0 fine, 1 failed or all lost, 2 usage or configuration.
 
+use super::layout::{BAD, paint};
 use std::io;
 use std::process::ExitCode;
 
@@ -44,15 +45,17 @@ pub fn code(ended: Ended) -> ExitCode {
         Ok(Done::AllLost) => ExitCode::from(1),
         // whoever reads our output has had enough (`llama man | head`)
         Err(Failure::Run(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(Failure::Run(error)) => {
-            anstream::eprintln!("{}error:{:#} {error:#}", super::layout::BAD, super::layout::BAD);
-            ExitCode::from(1)
-        }
-        Err(Failure::Usage(error)) => {
-            anstream::eprintln!("{}error:{:#} {error:#}", super::layout::BAD, super::layout::BAD);
-            ExitCode::from(2)
-        }
+        Err(Failure::Run(error)) => complain(&error, 1),
+        Err(Failure::Usage(error)) => complain(&error, 2),
     }
+}
+
+fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
+    let text = format!("{error:#}");
+    // several lines begin with file and line each, which editors find only at the start of a line
+    let gap = if text.contains('\n') { '\n' } else { ' ' };
+    anstream::eprintln!("{}{gap}{text}", paint(BAD, "error:"));
+    ExitCode::from(code)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -2,6 +2,7 @@
 
 use super::layout::{self, Side};
 use super::units::{count, percent, rate};
+use crate::reflector::counters::{self, DropReason};
 use crate::time::Monotonic;
 use std::net::SocketAddr;
 
@@ -21,6 +22,23 @@ pub struct Totals {
     pub dropped: Vec<(&'static str, u64)>,
     /// What else is worth knowing, such as drops by the sockets.
     pub notes: Vec<(&'static str, u64)>,
+}
+
+impl From<&counters::Totals> for Totals {
+    fn from(totals: &counters::Totals) -> Totals {
+        let dropped = DropReason::ALL.map(|reason| (reason.name(), totals.dropped.of(reason)));
+        // the rest of the list: what is neither an answer nor a drop
+        let shown = |name: &str| {
+            ["received", "replied", "send_failed"].contains(&name) || dropped.iter().any(|(reason, _)| *reason == name)
+        };
+        Totals {
+            received: totals.received,
+            replied: totals.replied,
+            send_failed: totals.send_failed,
+            notes: totals.entries().filter(|(name, _)| !shown(name)).collect(),
+            dropped: dropped.into(),
+        }
+    }
 }
 
 /// A name out of the counters (`too_short`) for people.
@@ -139,6 +157,19 @@ mod tests {
             ticker.tick(s(50), &after(500)).as_deref(),
             Some("received 500 (10/s), answered 497, dropped: too short 3\n")
         );
+    }
+
+    #[test]
+    fn every_count_of_the_reflector_is_shown_once() {
+        let mut all = counters::Totals { received: 100, replied: 90, send_failed: 1, ..counters::Totals::default() };
+        all.dropped.count(DropReason::TooShort);
+        all.notes.sessions = 5;
+        all.network.local_drops = 3;
+        let totals = Totals::from(&all);
+        assert_eq!(totals.dropped.len(), DropReason::ALL.len());
+        assert_eq!(3 + totals.dropped.len() + totals.notes.len(), all.entries().count());
+        assert!(totals.dropped.contains(&("too_short", 1)));
+        assert!(totals.notes.contains(&("sessions", 5)) && totals.notes.contains(&("local_drops", 3)));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! puts the flag's name before it. Not responsible for which flag takes which value: see
 //! [`super::args`].
 
+use crate::config::dscp as class;
+use crate::config::keys;
 use crate::probe::shape::{Dscp, StampPolicy};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -14,12 +16,6 @@ use std::time::Duration;
 pub const DEFAULT_PORT: u16 = 8100;
 /// Source ports one host can use: 1024 to 65535.
 pub const SOURCE_PORTS_MAX: u32 = 64_512;
-/// Smallest probe, bytes of UDP payload: an unauthenticated STAMP test packet (RFC 8762 §4.2.1).
-pub const SIZE_MIN: u16 = 44;
-/// Smallest authenticated probe (RFC 8762 §4.2.2).
-pub const SIZE_MIN_AUTHENTICATED: u16 = 112;
-/// Largest probe: a jumbo frame without its IPv4 and UDP headers.
-pub const SIZE_MAX: u16 = 8972;
 /// Highest CPU number taken; a mask of `CPU_SETSIZE` bits holds no more.
 const CPU_MAX: usize = 1023;
 
@@ -220,13 +216,13 @@ pub fn source_ports(text: &str) -> Result<u32, String> {
     ranged(text, "source ports", 1, max, "a source address has no more").map(|n| n as u32)
 }
 
-/// Bytes of UDP payload, [`SIZE_MIN`] to [`SIZE_MAX`].
+/// Bytes of UDP payload, as in a configuration file.
 ///
 /// # Errors
 /// Outside the range.
 pub fn size(text: &str) -> Result<u16, String> {
     let remedy = "44 is a STAMP test packet without padding, 1472 fills an Ethernet frame over IPv4";
-    ranged(text, "bytes of UDP payload", SIZE_MIN.into(), SIZE_MAX.into(), remedy).map(|n| n as u16)
+    ranged(text, "bytes of UDP payload", keys::MIN_SIZE.into(), keys::MAX_SIZE.into(), remedy).map(|n| n as u16)
 }
 
 /// Packets per second a reflector answers, 1 to 100 000 000.
@@ -270,59 +266,22 @@ pub fn stamp_policy(text: &str) -> Result<StampPolicy, String> {
     }
 }
 
-/// Code points with a name: RFC 2474, 2597, 3246, 5865, 8622.
-const CLASSES: [(&str, u8); 25] = [
-    ("BE", 0),
-    ("DF", 0),
-    ("CS0", 0),
-    ("LE", 1),
-    ("CS1", 8),
-    ("AF11", 10),
-    ("AF12", 12),
-    ("AF13", 14),
-    ("CS2", 16),
-    ("AF21", 18),
-    ("AF22", 20),
-    ("AF23", 22),
-    ("CS3", 24),
-    ("AF31", 26),
-    ("AF32", 28),
-    ("AF33", 30),
-    ("CS4", 32),
-    ("AF41", 34),
-    ("AF42", 36),
-    ("AF43", 38),
-    ("CS5", 40),
-    ("VA", 44),
-    ("EF", 46),
-    ("CS6", 48),
-    ("CS7", 56),
-];
-
 /// A class by name (`EF`, `AF41`, `CS6`) or number, 0 to 63.
 ///
 /// # Errors
 /// Unknown name, or a number above 63 (which is likely a traffic-class byte, four times the code point).
 pub fn dscp(text: &str) -> Result<Dscp, String> {
-    let known = CLASSES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
-    if let Some((_, code)) = known {
-        return Ok(Dscp(*code));
-    }
-    match text.parse::<u16>() {
-        Ok(n) if n < 64 => Ok(Dscp(n as u8)),
-        Ok(n) if n < 256 && n % 4 == 0 => {
-            Err(format!("a DSCP is 0 to 63; {n} as a traffic-class (ToS) byte is DSCP {}", n / 4))
-        }
-        Ok(_) => Err("a DSCP is 0 to 63, or a name such as EF, AF41, CS6, LE".into()),
-        Err(_) => Err("not a known class; write 0 to 63 or a name such as EF, AF41, CS6, LE".into()),
-    }
+    class::parse(text).map_err(|error| match text.parse::<u16>() {
+        Ok(n) if n < 256 && n % 4 == 0 => format!("{error}; {n} as a traffic-class (ToS) byte is DSCP {}", n / 4),
+        _ => error,
+    })
 }
 
 /// A class for people: `46 (EF)`, or `3` when it has no name.
 pub fn dscp_name(dscp: Dscp) -> String {
-    match CLASSES.iter().rev().find(|(_, code)| *code == dscp.0) {
+    match class::name(dscp) {
         Some(_) if dscp.0 == 0 => "0 (best effort)".to_owned(),
-        Some((name, code)) => format!("{code} ({name})"),
+        Some(name) => format!("{} ({name})", dscp.0),
         None => dscp.0.to_string(),
     }
 }
@@ -386,7 +345,7 @@ mod tests {
         assert_eq!(dscp("0"), Ok(Dscp(0)));
         assert!(dscp("184").unwrap_err().contains("DSCP 46"));
         assert!(dscp("64").unwrap_err().contains("DSCP 16"));
-        assert!(dscp("gold").unwrap_err().contains("AF41"));
+        assert!(dscp("gold").unwrap_err().contains("EF"));
         assert_eq!(dscp_name(Dscp(46)), "46 (EF)");
         assert_eq!(dscp_name(Dscp(0)), "0 (best effort)");
         assert_eq!(dscp_name(Dscp(3)), "3");

@@ -57,6 +57,8 @@ pub struct Options {
     pub count: Option<u64>,
     /// Where single round trips go; with one worker only.
     pub samples: Option<Samples>,
+    /// Flows listed per summary, instead of the few worst.
+    pub flows_listed: Option<usize>,
     /// Probes in flight at most, instead of what the rate and the loss threshold ask for.
     pub in_flight: Option<usize>,
 }
@@ -117,6 +119,8 @@ pub struct Collector {
     pub features: Features,
     /// Its workers.
     pub workers: Vec<WorkerInfo>,
+    /// Local addresses of the flows of worker 0, by its flow number.
+    pub flow_sources: Vec<SocketAddr>,
     progress: Vec<Arc<Progress>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<io::Result<()>>>,
@@ -149,6 +153,7 @@ impl Collector {
         let mut collector = Collector {
             features: features.clone(),
             workers: Vec::new(),
+            flow_sources: Vec::new(),
             progress: Vec::new(),
             stop: Arc::clone(&stop),
             threads: Vec::new(),
@@ -178,12 +183,17 @@ impl Collector {
         for (worker, result) in ready.iter().take(shares.len()) {
             locals[worker] = result.map_err(|source| Error::Start { worker, source })?;
         }
+        let sockets = &shares[0].flow_sockets;
+        collector.flow_sources = sockets.iter().filter_map(|s| locals[0].get(usize::from(*s)).copied()).collect();
         let start = SystemClock.monotonic().after(WARM_UP);
         let timetable = Timetable { start, interval: plan.interval };
         for start in starts {
             let _ = start.send(timetable); // a worker that is gone tells why when it is joined
         }
-        let merger = summaries::Summaries::new(plan, &shares, &locals, layouts, timetable, options.duration);
+        let mut merger = summaries::Summaries::new(plan, &shares, &locals, layouts, timetable, options.duration);
+        if let Some(flows) = options.flows_listed {
+            merger = merger.listing(flows);
+        }
         collector.summaries = std::thread::Builder::new()
             .name("llama-summary".into())
             .spawn(move || merger.run(&closed, &backs, deliver))

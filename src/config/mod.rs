@@ -1,9 +1,9 @@
 //! From a configuration file to a checked, frozen [`Plan`].
 //!
-//! A file's way: [`yaml`] makes a tree with places → [`file`] reads the sections of [`keys`] into a
-//! [`draft`] → [`assemble`] looks up names, resolves hosts and lists flows and paths. Everything that is
-//! wrong is collected by [`problem`]; [`report`] says what a plan will do and cost. Prints nothing and
-//! opens no socket that stays. Read [`load`] and [`Plan`] first.
+//! A file's way: `yaml` makes a tree with places → `file` reads the sections of [`keys`] into a `draft`
+//! → `link` looks up names and counts → `assemble` resolves hosts and lists flows and paths. Everything
+//! that is wrong is collected by [`problem`]; [`report`] says what a plan will do and cost. Prints
+//! nothing and opens no socket that stays. Read [`load`] and [`Plan`] first.
 
 mod assemble;
 mod draft;
@@ -11,6 +11,7 @@ pub mod dscp;
 mod file;
 pub mod key_file;
 pub mod keys;
+mod link;
 pub mod plan;
 pub mod problem;
 mod reader;
@@ -118,7 +119,7 @@ pub fn without_file(surroundings: &impl Surroundings) -> Result<Loaded, ConfigEr
 fn finish(draft: &Draft, mut problems: Problems, surroundings: &impl Surroundings) -> Result<Loaded, ConfigError> {
     let plan = if problems.failed() {
         // names are looked up all the same: one run finds every mistake in the file
-        assemble::check_names(draft, &mut problems);
+        link::link(draft, &mut problems);
         None
     } else {
         assemble::assemble(draft, surroundings, &mut problems)

@@ -58,7 +58,7 @@ impl fmt::Display for Problem {
 /// Doubts about a configuration that can be run all the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Warnings {
-    /// The first [`MAX_PROBLEMS`], in the order they were found.
+    /// The first [`MAX_PROBLEMS`] found, by position.
     pub list: Vec<Problem>,
     /// Further ones that were not kept.
     pub more: usize,
@@ -68,7 +68,8 @@ impl fmt::Display for Warnings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, problem) in self.list.iter().enumerate() {
             // "warning" stands behind the position, where editors that read compiler output look for it
-            let shown = Problem { key: format!("warning: {}", problem.key), ..problem.clone() };
+            let separator = if problem.key.is_empty() { "" } else { ": " };
+            let shown = Problem { key: format!("warning{separator}{}", problem.key), ..problem.clone() };
             write!(f, "{}{shown}", if i > 0 { "\n" } else { "" })?;
         }
         if self.more > 0 {
@@ -81,7 +82,7 @@ impl fmt::Display for Warnings {
 /// Why a configuration cannot be run: every mistake found in one pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
-    /// The mistakes, at least one and at most [`MAX_PROBLEMS`], by position.
+    /// The first [`MAX_PROBLEMS`] mistakes found, by position; at least one.
     pub problems: Vec<Problem>,
     /// Further mistakes that were not kept.
     pub more: usize,
@@ -162,6 +163,7 @@ impl Problems {
 
     /// `value` and the warnings, or every mistake.
     pub(super) fn finish<T>(mut self, value: Option<T>) -> Result<(T, Warnings), ConfigError> {
+        self.warnings.list.sort_by_key(|problem| problem.place);
         match value {
             Some(value) if self.errors.is_empty() => Ok((value, self.warnings)),
             _ => {

@@ -1,0 +1,362 @@
+//! One summary as one line of line protocol.
+//!
+//! Names and types are a promise: `rtt`, `loss`, `lost`, `sent` keep upstream's meaning and are
+//! floats, and no field ever changes its type, since a server refuses the line then. `docs/outputs.md`
+//! documents them, and a test compares the two.
+//!
+//! The builder of `influxdb-line-protocol` escapes what line protocol can escape; what it cannot
+//! carry is replaced here first: control characters by a space (a newline ends the line), a backslash
+//! by a slash (InfluxDB 1.x and 2.x keep the builder's escaping backslash as text, others remove it), and
+//! empty texts are left out, which means the same to the server.
+
+use crate::sink::record::{flow_loss_percent, method_name, suspicion_name};
+use crate::summary::Summary;
+use influxdb_line_protocol::LineProtocolBuilder;
+use influxdb_line_protocol::builder::AfterField;
+use std::collections::BTreeMap;
+
+/// The measurement, as upstream.
+const MEASUREMENT: &str = "raw_stats";
+
+/// Tags of every point; a user's tag with such a name becomes `tag_NAME`.
+const OWN_TAGS: [&str; 4] = ["dscp", "dst_ip", "method", "src_ip"];
+
+/// Names of servers that a tag must not have: `time` is refused, the underscored ones are 2.x's own.
+const SERVERS: [&str; 5] = ["time", "_time", "_measurement", "_field", "_value"];
+
+/// All our fields. A tag named as a field would hide the field from queries.
+const FIELDS: [&str; 46] = [
+    "rtt",
+    "loss",
+    "lost",
+    "sent",
+    "rtt_samples",
+    "rtt_min",
+    "rtt_p50",
+    "rtt_p90",
+    "rtt_p99",
+    "rtt_p999",
+    "rtt_max",
+    "ipdv_mean",
+    "ipdv_max",
+    "owd_forward_mean",
+    "owd_forward_min",
+    "owd_forward_max",
+    "owd_reverse_mean",
+    "owd_reverse_min",
+    "owd_reverse_max",
+    "residence_mean",
+    "residence_max",
+    "lateness_p50",
+    "lateness_p99",
+    "lateness_max",
+    "replied",
+    "lost_forward",
+    "lost_reverse",
+    "refused",
+    "unreachable",
+    "late",
+    "duplicates",
+    "reordered",
+    "send_failed",
+    "not_sent",
+    "clock_stepped",
+    "stamps_missing",
+    "local_drops",
+    "flows",
+    "flows_with_loss",
+    "interval_s",
+    "suspect",
+    "suspect_reasons",
+    "sent_by",
+    "received_by",
+    "worst_flow",
+    "worst_flow_loss",
+];
+
+type Fields = LineProtocolBuilder<Vec<u8>, AfterField>;
+
+/// Text that line protocol can carry.
+fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\\' => '/',
+            c if c.is_control() => ' ',
+            c => c,
+        })
+        .collect()
+}
+
+/// The target's tags under names that collide neither with ours nor with each other.
+fn tags(summary: &Summary) -> BTreeMap<String, String> {
+    let path = &summary.path;
+    let mut tags = BTreeMap::from([
+        ("src_ip".to_string(), path.src.to_string()),
+        ("dst_ip".to_string(), path.dst.to_string()),
+        ("method".to_string(), method_name(path.method).to_string()),
+        ("dscp".to_string(), path.dscp.0.to_string()),
+    ]);
+    for (key, value) in path.tags.iter() {
+        let (mut key, value) = (clean(key), clean(value));
+        if key.is_empty() || value.is_empty() {
+            continue;
+        }
+        if [&OWN_TAGS[..], &SERVERS, &FIELDS].iter().any(|names| names.contains(&key.as_str())) {
+            key = format!("tag_{key}");
+        }
+        while tags.contains_key(&key) {
+            key.push('_');
+        }
+        tags.insert(key, value);
+    }
+    tags
+}
+
+/// Appends fields, leaving out what is no number.
+struct Writer(Fields);
+
+impl Writer {
+    fn float(self, key: &str, value: f64) -> Writer {
+        if value.is_finite() { Writer(self.0.field(key, value)) } else { self }
+    }
+
+    fn millis(self, key: &str, ns: f64) -> Writer {
+        self.float(key, ns / 1e6)
+    }
+
+    fn count(self, key: &str, value: u64) -> Writer {
+        // unsigned values are refused by servers; no count comes near the limit
+        Writer(self.0.field(key, i64::try_from(value).unwrap_or(i64::MAX)))
+    }
+
+    fn text(self, key: &str, value: &str) -> Writer {
+        Writer(self.0.field(key, clean(value).as_str()))
+    }
+}
+
+/// Appends the summary as one line, its newline included.
+pub fn line(summary: &Summary, out: &mut Vec<u8>) {
+    let counts = &summary.counts;
+    let mut head = LineProtocolBuilder::new_with(std::mem::take(out)).measurement(MEASUREMENT);
+    for (key, value) in tags(summary) {
+        head = head.tag(&key, &value);
+    }
+    let mean_ms = summary.rtt.as_ref().map_or(0.0, |rtt| rtt.mean / 1e6);
+    let mut w = Writer(head.field("rtt", if mean_ms.is_finite() { mean_ms } else { 0.0 }))
+        .float("loss", counts.loss_percent())
+        .float("lost", counts.unanswered() as f64)
+        .float("sent", counts.left() as f64);
+    if let Some(rtt) = &summary.rtt {
+        w = w
+            .count("rtt_samples", rtt.samples)
+            .millis("rtt_min", rtt.min as f64)
+            .millis("rtt_p50", rtt.p50 as f64)
+            .millis("rtt_p90", rtt.p90 as f64)
+            .millis("rtt_p99", rtt.p99 as f64)
+            .millis("rtt_p999", rtt.p999 as f64)
+            .millis("rtt_max", rtt.max as f64);
+    }
+    for (mean, min, max, extremes) in [
+        ("ipdv_mean", None, "ipdv_max", &summary.ipdv),
+        ("owd_forward_mean", Some("owd_forward_min"), "owd_forward_max", &summary.owd_forward),
+        ("owd_reverse_mean", Some("owd_reverse_min"), "owd_reverse_max", &summary.owd_reverse),
+        ("residence_mean", None, "residence_max", &summary.residence),
+    ] {
+        if let Some(extremes) = extremes {
+            w = w.millis(mean, extremes.mean).millis(max, extremes.max as f64);
+            if let Some(min) = min {
+                w = w.millis(min, extremes.min as f64);
+            }
+        }
+    }
+    if let Some(lateness) = &summary.lateness {
+        w = w
+            .millis("lateness_p50", lateness.p50 as f64)
+            .millis("lateness_p99", lateness.p99 as f64)
+            .millis("lateness_max", lateness.max as f64);
+    }
+    w = w
+        .count("replied", counts.replied)
+        .count("lost_forward", counts.lost_forward)
+        .count("lost_reverse", counts.lost_reverse)
+        .count("refused", counts.refused)
+        .count("unreachable", counts.unreachable)
+        .count("late", counts.late)
+        .count("duplicates", counts.duplicates)
+        .count("reordered", counts.reordered)
+        .count("send_failed", counts.send_failed)
+        .count("not_sent", counts.not_sent)
+        .count("clock_stepped", counts.clock_stepped)
+        .count("stamps_missing", counts.stamps_missing)
+        .count("local_drops", summary.local_drops)
+        .count("flows", u64::from(summary.flows))
+        .count("flows_with_loss", u64::from(summary.flows_with_loss))
+        .float("interval_s", summary.end.0.saturating_sub(summary.start.0) as f64 / 1e9);
+    w = Writer(w.0.field("suspect", !summary.suspect.is_empty()));
+    if !summary.suspect.is_empty() {
+        let reasons: Vec<_> = summary.suspect.iter().map(|&reason| suspicion_name(reason)).collect();
+        w = w.text("suspect_reasons", &reasons.join(","));
+    }
+    if let Some(source) = summary.sent_by {
+        w = w.text("sent_by", &source.to_string());
+    }
+    if let Some(source) = summary.received_by {
+        w = w.text("received_by", &source.to_string());
+    }
+    if let Some(worst) = summary.worst_flows.first().filter(|flow| flow.lost > 0) {
+        w = w
+            .text("worst_flow", &format!("{} > {} dscp {}", worst.source, worst.target, worst.dscp.0))
+            .float("worst_flow_loss", flow_loss_percent(worst));
+    }
+    let at = i64::try_from(summary.end.0).unwrap_or(i64::MAX);
+    *out = w.0.timestamp(at).close_line().build();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::record::samples;
+    use influxdb_line_protocol::{FieldValue, ParsedLine, parse_lines};
+    use proptest::prelude::*;
+
+    fn text(summary: &Summary) -> String {
+        let mut out = b"before\n".to_vec();
+        line(summary, &mut out);
+        String::from_utf8(out).expect("text").strip_prefix("before\n").expect("appended").to_string()
+    }
+
+    fn parse(text: &str) -> ParsedLine<'_> {
+        let mut lines: Vec<_> = parse_lines(text).collect();
+        assert_eq!(lines.len(), 1, "{text}");
+        lines.remove(0).expect("line")
+    }
+
+    fn tag_map(parsed: &ParsedLine<'_>) -> BTreeMap<String, String> {
+        let tags = parsed.series.tag_set.iter().flatten();
+        tags.map(|(k, v)| (k.to_string(), v.to_string())).collect()
+    }
+
+    fn tagged(tags: &[(&str, &str)]) -> Summary {
+        Summary { path: samples::path(tags), ..samples::full() }
+    }
+
+    #[test]
+    fn a_full_summary() {
+        assert_eq!(
+            text(&samples::full()),
+            "raw_stats,dscp=46,dst_ip=10.0.0.2,dst_metro=fra,method=udp,src_ip=10.0.0.1 \
+             rtt=1.5,loss=10,lost=10,sent=100,rtt_samples=90i,rtt_min=1,rtt_p50=1.4,rtt_p90=1.9,rtt_p99=2,\
+             rtt_p999=2.1,rtt_max=2.25,ipdv_mean=1,ipdv_max=2,\
+             owd_forward_mean=3,owd_forward_max=6,owd_forward_min=-0.000003,\
+             owd_reverse_mean=5,owd_reverse_max=10,owd_reverse_min=-0.000005,residence_mean=7,residence_max=14,\
+             lateness_p50=1.4,lateness_p99=0.05,lateness_max=0.06,replied=90i,lost_forward=2i,lost_reverse=1i,\
+             refused=3i,unreachable=2i,late=12i,duplicates=13i,reordered=14i,send_failed=1i,not_sent=15i,\
+             clock_stepped=16i,stamps_missing=17i,local_drops=18i,flows=16i,flows_with_loss=4i,\
+             interval_s=30.000000001,suspect=true,suspect_reasons=\"local_drops,not_sent\",\
+             sent_by=\"kernel\",received_by=\"user\",\
+             worst_flow=\"10.0.0.1:40000 > 10.0.0.2:8100 dscp 46\",worst_flow_loss=50 1709209830000000001\n"
+        );
+    }
+
+    #[test]
+    fn nothing_came_back_is_rtt_zero_and_no_percentiles() {
+        let text = text(&samples::silent());
+        assert!(text.contains(" rtt=0,loss=100,lost=10,sent=10,replied=0i,"), "{text}");
+        for absent in ["rtt_", "ipdv", "owd", "residence", "lateness", "sent_by", "worst", "reasons"] {
+            assert!(!text.contains(absent), "{absent} in {text}");
+        }
+        assert!(text.contains(",suspect=false "), "{text}");
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_left_out() {
+        let mut summary = samples::full();
+        for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            if let (Some(rtt), Some(ipdv)) = (&mut summary.rtt, &mut summary.ipdv) {
+                (rtt.mean, ipdv.mean) = (wrong, wrong);
+            }
+            let text = text(&summary);
+            assert!(text.contains(" rtt=0,") && !text.contains("ipdv_mean") && text.contains("ipdv_max"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_users_tag_never_hides_ours() {
+        let text = text(&tagged(&[
+            ("src_ip", "mine"),
+            ("loss", "x"),
+            ("owd_forward_min", "x"),
+            ("time", "x"),
+            ("a\nb", "first"),
+            ("a b", "second"),
+            ("empty", ""),
+            ("", "no key"),
+        ]));
+        let expected = [
+            ("a b", "first"),
+            ("a b_", "second"),
+            ("dscp", "46"),
+            ("dst_ip", "10.0.0.2"),
+            ("method", "udp"),
+            ("src_ip", "10.0.0.1"),
+            ("tag_loss", "x"),
+            ("tag_owd_forward_min", "x"),
+            ("tag_src_ip", "mine"),
+            ("tag_time", "x"),
+        ];
+        // "a\nb" sorts before "a b", so it is the one that keeps the cleaned name
+        assert_eq!(tag_map(&parse(&text)), expected.map(|(k, v)| (k.to_string(), v.to_string())).into());
+    }
+
+    #[test]
+    fn no_field_can_be_hidden_by_a_tag() {
+        let text = text(&samples::full());
+        let fields: Vec<_> = parse(&text).field_set.iter().map(|(name, _)| name.to_string()).collect();
+        let mut all = FIELDS.map(str::to_string).to_vec();
+        all.sort();
+        let mut written = fields.clone();
+        written.sort();
+        assert_eq!(written, all);
+        for field in fields {
+            let renamed = tag_map(&parse(&super::tests::text(&tagged(&[(&field, "x")]))));
+            assert!(!renamed.contains_key(&field) && renamed.contains_key(&format!("tag_{field}")), "{field}");
+        }
+    }
+
+    #[test]
+    fn the_documentation_names_every_field_with_its_type_and_no_other() {
+        let text = text(&samples::full());
+        let parsed = parse(&text);
+        let mut fields: Vec<_> = parsed.field_set.iter().map(|(name, _)| name.to_string()).collect();
+        let mut documented = samples::documented("InfluxDB");
+        fields.sort();
+        documented.sort();
+        assert_eq!(fields, documented);
+        let docs = include_str!("../../../docs/outputs.md").split("\n## InfluxDB\n").nth(1).expect("section");
+        for (name, value) in &parsed.field_set {
+            let kind = match value {
+                FieldValue::F64(_) => "float",
+                FieldValue::I64(_) => "integer",
+                FieldValue::Boolean(_) => "boolean",
+                FieldValue::String(_) => "text",
+                FieldValue::U64(_) => "unsigned",
+            };
+            let row =
+                docs.lines().find(|row| row.starts_with("| ") && row.contains(&format!("`{name}`"))).expect("row");
+            assert!(row.contains(&format!("| {kind} |")), "{name} is {kind}: {row}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_tags_make_one_line_that_parses_to_the_cleaned_texts(
+            pairs in proptest::collection::btree_map("\\PC{0,3}[\\\\ ,=\n\"a]{0,3}", ".{0,4}[\\\\ ,=\n\"a]{0,3}", 0..5),
+        ) {
+            let pairs: Vec<_> = pairs.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+            let summary = tagged(&pairs);
+            let text = text(&summary);
+            prop_assert_eq!(text.matches('\n').count(), 1);
+            prop_assert_eq!(tag_map(&parse(&text)), tags(&summary));
+        }
+    }
+}
