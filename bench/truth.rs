@@ -16,7 +16,6 @@ use common::process::{ANSWERING, Process, llama_in};
 use common::topology::TwoHosts;
 use llama::time::ntp;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -122,19 +121,16 @@ fn ours(seconds: u32) -> Run {
     llama_in(&hosts.prober, &[&arguments[..], &samples_flag].concat())
         .finish_within(Duration::from_secs(u64::from(seconds) + 30))
         .success();
-    let mut wire = wire(&capture.stop());
+    let wire = wire(&capture.stop());
     let samples = samples_of(&std::fs::read_to_string(&samples).unwrap());
     assert!(samples.len() * 100 >= (seconds * RATE) as usize * 99, "only {} samples", samples.len());
 
     let mut signed = Vec::with_capacity(samples.len());
     let (mut wire_sum, mut reported_sum) = (0_i64, 0_i64);
     for sample in &samples {
-        // both lists are in the order of the replies; the residence time tells whether a sample was left out
         let wire = wire
-            .get_mut(&sample.source.port())
-            .and_then(|seen| seen.find(|on_wire| on_wire.residence == sample.residence_ns))
-            .unwrap_or_else(|| panic!("{sample:?} never was on the wire"))
-            .round_trip;
+            .get(&(sample.source_port, sample.seq))
+            .unwrap_or_else(|| panic!("port {} sequence {} never was on the wire", sample.source_port, sample.seq));
         signed.push(sample.rtt_ns - wire);
         wire_sum += wire;
         reported_sum += sample.rtt_ns;
@@ -148,11 +144,10 @@ fn ours(seconds: u32) -> Run {
 }
 
 /// One line of `llama ping --samples`.
-#[derive(Debug)]
 struct Sample {
-    source: SocketAddr,
+    seq: u32,
+    source_port: u16,
     rtt_ns: i64,
-    residence_ns: i64,
 }
 
 /// The file's columns are found by name.
@@ -161,31 +156,23 @@ fn samples_of(file: &str) -> Vec<Sample> {
     let names: Vec<&str> = lines.next().unwrap().split(',').collect();
     let column =
         |name: &str| names.iter().position(|n| *n == name).unwrap_or_else(|| panic!("no column {name} in {names:?}"));
-    let (source, rtt_ns, residence_ns) = (column("source"), column("rtt_ns"), column("residence_ns"));
+    let (seq, source_port, rtt_ns) = (column("seq"), column("source_port"), column("rtt_ns"));
     lines
         .map(|line| line.split(',').collect::<Vec<&str>>())
         .map(|fields| Sample {
-            source: fields[source].parse().unwrap(),
+            seq: fields[seq].parse().unwrap(),
+            source_port: fields[source_port].parse().unwrap(),
             rtt_ns: fields[rtt_ns].parse().unwrap(),
-            residence_ns: fields[residence_ns].parse().unwrap(),
         })
         .collect()
 }
 
-/// One round trip as the capture saw it, nanoseconds.
-struct OnWire {
-    /// T3 − T2, as the reply carries them.
-    residence: i64,
-    /// From request to reply, without `residence`.
-    round_trip: i64,
-}
-
-/// Round trips on the wire by source port, in the order of the replies.
-fn wire(packets: &[Seen]) -> HashMap<u16, std::vec::IntoIter<OnWire>> {
+/// Round trips on the wire without the residence time, by source port and sequence number.
+fn wire(packets: &[Seen]) -> HashMap<(u16, u32), i64> {
     let u32_at = |bytes: &[u8], at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
     let u64_at = |bytes: &[u8], at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
     let mut requests = HashMap::new();
-    let mut round_trips: HashMap<u16, Vec<OnWire>> = HashMap::new();
+    let mut round_trips = HashMap::new();
     for packet in packets {
         let payload = &packet.payload;
         if payload.len() < 44 {
@@ -196,18 +183,14 @@ fn wire(packets: &[Seen]) -> HashMap<u16, std::vec::IntoIter<OnWire>> {
             continue;
         }
         // RFC 8762 §4.3.1: 4 T3, 12 error estimate, 16 T2, 24 the sender's sequence number
-        let port = packet.destination_port;
-        let seq = u32_at(payload, 24);
+        let key = (packet.destination_port, u32_at(payload, 24));
         let ptp = payload[12] & 0x40 != 0;
         let instant = |bits: u64| if ptp { ntp::from_ptp(bits).unwrap() } else { ntp::from_ntp(bits) };
         let residence = instant(u64_at(payload, 4)).minus(instant(u64_at(payload, 16))).0;
-        let request = requests
-            .remove(&(port, seq))
-            .unwrap_or_else(|| panic!("port {port}: a reply to {seq} without its request"));
-        let round_trip = packet.at_ns - request - residence;
-        round_trips.entry(port).or_default().push(OnWire { residence, round_trip });
+        let request = requests.get(&key).unwrap_or_else(|| panic!("a reply to {key:?} before its request"));
+        round_trips.entry(key).or_insert(packet.at_ns - request - residence);
     }
-    round_trips.into_iter().map(|(port, seen)| (port, seen.into_iter())).collect()
+    round_trips
 }
 
 /// Mean of replies minus requests: needs no pairing when as many came back as went out.

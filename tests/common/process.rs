@@ -5,7 +5,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,18 @@ struct Text {
     stdout: String,
     stderr: String,
     open: u32,
+}
+
+impl Output {
+    /// The text, also after a test panicked while it held it: clean-up goes on then.
+    fn lock(&self) -> MutexGuard<'_, Text> {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The text after a change, or after `limit`.
+    fn wait<'a>(&self, text: MutexGuard<'a, Text>, limit: Duration) -> MutexGuard<'a, Text> {
+        self.changed.wait_timeout(text, limit).unwrap_or_else(PoisonError::into_inner).0
+    }
 }
 
 /// How a process ended and what it said.
@@ -97,7 +109,7 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let output = Arc::new(Output::default());
-        output.text.lock().unwrap().open = 2;
+        output.lock().open = 2;
         let stdout = child.stdout.take().unwrap();
         let stderr = child.stderr.take().unwrap();
         let readers = vec![
@@ -118,7 +130,7 @@ impl Process {
     /// When the process ends or [`PATIENCE`] runs out before, with all it said.
     pub fn wait_for(&self, words: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
-        let mut text = self.output.text.lock().unwrap();
+        let mut text = self.output.lock();
         loop {
             // only whole lines: the end of an unfinished one may still be missing
             let whole = |all: &str| {
@@ -136,7 +148,7 @@ impl Process {
                 text.stdout,
                 text.stderr
             );
-            text = self.output.changed.wait_timeout(text, left).unwrap().0;
+            text = self.output.wait(text, left);
         }
     }
 
@@ -173,7 +185,7 @@ impl Process {
         for reader in self.readers.drain(..) {
             let _ = reader.join();
         }
-        let text = self.output.text.lock().unwrap();
+        let text = self.output.lock();
         let Some(status) = status else {
             panic!(
                 "{} still ran after {limit:?} and was killed\nstdout: {}\nstderr: {}",
@@ -186,13 +198,13 @@ impl Process {
     /// The exit status, when the process ends by `deadline`.
     fn wait_until(&mut self, deadline: Instant) -> Option<ExitStatus> {
         // its outputs close when it ends: a condition to wait on instead of a poll
-        let mut text = self.output.text.lock().unwrap();
+        let mut text = self.output.lock();
         while text.open > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return None;
             }
-            text = self.output.changed.wait_timeout(text, left).unwrap().0;
+            text = self.output.wait(text, left);
         }
         drop(text);
         self.status = self.child.wait().ok();
@@ -212,9 +224,8 @@ impl Drop for Process {
         }
         if std::thread::panicking() {
             // whoever reads the failure wants to know what the other end said
-            if let Ok(text) = self.output.text.lock() {
-                eprintln!("--- {}\n--- stdout\n{}\n--- stderr\n{}", self.name, text.stdout, text.stderr);
-            }
+            let text = self.output.lock();
+            eprintln!("--- {}\n--- stdout\n{}\n--- stderr\n{}", self.name, text.stdout, text.stderr);
         }
     }
 }
@@ -228,11 +239,11 @@ fn collect(
         let mut lines = BufReader::new(pipe);
         let mut line = Vec::new();
         while lines.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
-            part(&mut output.text.lock().unwrap()).push_str(&String::from_utf8_lossy(&line));
+            part(&mut output.lock()).push_str(&String::from_utf8_lossy(&line));
             output.changed.notify_all();
             line.clear();
         }
-        output.text.lock().unwrap().open -= 1;
+        output.lock().open -= 1;
         output.changed.notify_all();
     })
 }
