@@ -1,3 +1,19 @@
 //! Parses the command line, runs one role, turns an error into an exit code.
 
-fn main() {}
+use llama::cli::args::{Cli, Mode};
+use llama::cli::{exit, generate, logging, roles};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let Cli { log, mode } = Cli::from_command_line();
+    logging::start(&log);
+    exit::code(match mode {
+        Mode::Ping(args) => roles::ping(&args, &log),
+        Mode::Reflector(args) => roles::reflector(&args, &log),
+        Mode::Collector(args) => roles::collector(&args, &log),
+        Mode::Check(args) => roles::check(&args),
+        Mode::Demo(args) => roles::demo(&args, &log),
+        Mode::Completions(args) => generate::completions(&args),
+        Mode::Man(args) => generate::man(&args),
+    })
+}

@@ -1,1 +1,26 @@
-//! To be written.
+//! The command line as typed by the user, and everything shown on a terminal.
+//!
+//! Responsible for flags ([`args`], [`values`]), views (pure functions from results to text:
+//! [`ping`], [`table`], [`check`], [`reflector`], [`verdict`], [`chart`]), the progress bar, logging
+//! and signals. Not responsible for any measurement: a subcommand of [`roles`] hands typed
+//! arguments to a role and prints what comes back. Read [`args`] first, then [`roles`].
+
+pub mod args;
+pub mod chart;
+pub mod check;
+pub mod exit;
+pub mod generate;
+pub mod layout;
+pub mod logging;
+pub mod ping;
+pub mod ping_json;
+pub mod progress;
+pub mod reflector;
+pub mod roles;
+pub mod samples;
+pub mod screen;
+pub mod signals;
+pub mod table;
+pub mod units;
+pub mod values;
+pub mod verdict;

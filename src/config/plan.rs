@@ -1,14 +1,35 @@
 //! The plan: what a collector will do, with nothing optional left and every name resolved.
 //!
-//! Workers share it read-only. Indices are `u32` positions in the plan's own lists.
+//! Workers share it read-only. Indices are `u32` positions in the plan's own lists. Read [`Plan`]
+//! first; [`Single`] builds one without a file.
 
+use super::assemble;
+use super::draft::{Bind, Draft, GroupDraft, GroupItem, Located, PortDraft, RateDraft, TargetDraft, TargetGroup};
+use super::problem::{ConfigError, Problems, Warnings};
+use super::surroundings::Surroundings;
 use crate::probe::shape::{Pacing, Shape};
 use crate::summary::Path;
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use crate::summary::tally::Layout;
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Targets of one collector at most.
+pub const MAX_TARGETS: usize = 250_000;
+/// Flows of one collector at most.
+pub const MAX_FLOWS: usize = 1_000_000;
+/// Sockets of one collector at most; they are counted in 16 bits.
+pub const MAX_SOURCES: usize = 60_000;
+/// Tests of one collector at most.
+pub const MAX_TESTS: usize = 1_000;
+/// Probes per second of one collector at most.
+pub const MAX_RATE: f64 = 10_000_000.0;
+/// Slots of all in-flight rings at most: 4 GiB of 64 bytes.
+pub const MAX_IN_FLIGHT: usize = 1 << 26;
+/// Bytes of a slot of an in-flight ring.
+pub const SLOT_BYTES: usize = 64;
 
 /// A socket: one source port of one address family.
 #[derive(Clone, Debug)]
@@ -50,7 +71,11 @@ pub struct Flow {
 /// A test: flows that are swept together, once per cycle each.
 #[derive(Clone, Debug)]
 pub struct Test {
-    /// Its flows: a range of [`Plan::flows`].
+    /// Name of its group of targets.
+    pub targets: String,
+    /// Name of its group of ports.
+    pub port_group: String,
+    /// Its flows: a range of [`Plan::flows`], source by source and target by target.
     pub flows: Range<u32>,
     /// Cycles per second; each sends one probe on every flow.
     pub cycles_per_second: f64,
@@ -74,21 +99,159 @@ pub struct Plan {
     pub api: Option<SocketAddr>,
     /// What probes look like.
     pub shapes: Vec<Shape>,
-    /// Sockets.
+    /// Sockets, at most [`MAX_SOURCES`].
     pub sources: Vec<Source>,
     /// Destinations.
     pub targets: Vec<Target>,
-    /// Flows, in the order of the tests.
+    /// Flows, in the order of the tests, at most [`MAX_FLOWS`].
     pub flows: Vec<Flow>,
-    /// What is summarised.
+    /// What is summarised: one per source address, destination address, method and class.
     pub paths: Vec<Path>,
-    /// Tests.
+    /// Tests, in the order of the file.
     pub tests: Vec<Test>,
+}
+
+/// Size of the in-flight ring of one loss threshold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ring {
+    /// The loss threshold.
+    pub loss_threshold: Duration,
+    /// Probes per second that use it.
+    pub rate: f64,
+    /// Slots: twice what is sent within the threshold, rounded up to a power of two.
+    pub slots: usize,
 }
 
 impl Plan {
     /// Probes per second of all tests.
     pub fn rate(&self) -> f64 {
         self.tests.iter().map(Test::rate).sum()
+    }
+
+    /// The in-flight rings if one worker did everything, by loss threshold.
+    pub fn in_flight(&self) -> Vec<Ring> {
+        let mut rates: BTreeMap<Duration, f64> = BTreeMap::new();
+        for (test, flow) in self.flows_by_test() {
+            let threshold = self.sources[flow.source as usize].loss_threshold;
+            *rates.entry(threshold).or_default() += test.cycles_per_second;
+        }
+        let ring = |(loss_threshold, rate)| Ring { loss_threshold, rate, slots: assemble::slots(rate, loss_threshold) };
+        rates.into_iter().map(ring).collect()
+    }
+
+    /// Every flow with its test.
+    pub fn flows_by_test(&self) -> impl Iterator<Item = (&Test, &Flow)> {
+        self.tests.iter().flat_map(|test| {
+            let flows = self.flows.get(test.flows.start as usize..test.flows.end as usize).unwrap_or_default();
+            flows.iter().map(move |flow| (test, flow))
+        })
+    }
+
+    /// The layout of the tallies if one worker did everything.
+    pub fn layout(&self) -> Layout {
+        Layout {
+            flow_paths: self.flows.iter().map(|flow| flow.path).collect(),
+            flows: (0..self.flows.len() as u32).collect(),
+            paths: (0..self.paths.len() as u32).collect(),
+            stamped: vec![true; self.paths.len()],
+        }
+    }
+}
+
+/// A plan from code: some targets, one shape, one rate. Targets of several groups become a test each.
+#[derive(Clone, Debug)]
+pub struct Single {
+    /// Where probes go; [`Target::host`] is only shown.
+    pub targets: Vec<Target>,
+    /// Source ports, 1 or more; chosen by the system.
+    pub source_ports: u32,
+    /// Probes per second on every flow.
+    pub cycles_per_second: f64,
+    /// When within the cycle.
+    pub pacing: Pacing,
+    /// What probes look like.
+    pub shape: Shape,
+    /// Local address; `None` lets the routing table choose.
+    pub bind: Option<IpAddr>,
+    /// Wait after which a probe is lost.
+    pub loss_threshold: Duration,
+    /// One reporting period.
+    pub interval: Duration,
+}
+
+/// The plan of [`Single`] with one test and pacing that is even: what `ping` needs.
+///
+/// # Errors
+/// As [`Single::plan`].
+pub fn single(
+    targets: Vec<Target>,
+    source_ports: u32,
+    cycles_per_second: f64,
+    shape: Shape,
+    loss_threshold: Duration,
+    interval: Duration,
+    surroundings: &impl Surroundings,
+) -> Result<Plan, ConfigError> {
+    let pacing = Pacing::Periodic;
+    let single =
+        Single { targets, source_ports, cycles_per_second, pacing, shape, bind: None, loss_threshold, interval };
+    single.plan(surroundings).map(|(plan, _)| plan)
+}
+
+impl Single {
+    /// Checks counts and routes, and makes the plan.
+    ///
+    /// # Errors
+    /// No target, no source port, no positive rate, more than a limit of this module, or a target
+    /// without a route. Keys are those of a configuration file.
+    pub fn plan(self, surroundings: &impl Surroundings) -> Result<(Plan, Warnings), ConfigError> {
+        let mut problems = Problems::new(None);
+        let mut groups: Vec<TargetGroup> = Vec::new();
+        let mut positions: HashMap<String, usize> = HashMap::new();
+        for target in self.targets {
+            let position = *positions.entry(target.group.clone()).or_insert_with(|| {
+                groups.push(TargetGroup { name: target.group.clone(), place: None, targets: Vec::new() });
+                groups.len() - 1
+            });
+            groups[position].targets.push(TargetDraft {
+                place: None,
+                host: target.host,
+                ip: Some(target.address.ip().to_canonical()),
+                port: target.address.port(),
+                tags: target.tags,
+            });
+        }
+        if self.source_ports == 0 || self.source_ports > super::keys::MAX_COUNT {
+            let what = format!("{} asked, 1 to {} possible", self.source_ports, super::keys::MAX_COUNT);
+            problems.error(None, "source ports", what, "change it");
+        }
+        // not `<=`: NaN is no rate either
+        if !(self.cycles_per_second > 0.0 && self.cycles_per_second.is_finite()) {
+            problems.error(None, "rate", format!("{} probes/s asked", self.cycles_per_second), "give more than 0");
+        }
+        let mut port = PortDraft::built_in("default");
+        port.ip.value = match self.bind {
+            Some(ip) if !ip.is_unspecified() => Bind::Address(ip.to_canonical()),
+            _ => Bind::Any(None),
+        };
+        port.timeout.value = self.loss_threshold;
+        let port_name = "default".to_string();
+        port.shape = Shape { port_name, ..self.shape };
+        let item = GroupItem { port: Located::default("default".into()), count: Located::default(self.source_ports) };
+        let mut draft = Draft {
+            interval: Located::default(self.interval),
+            api: None,
+            ports: vec![port],
+            groups: vec![GroupDraft { name: "default".into(), place: None, items: vec![item] }],
+            rates: vec![RateDraft { name: "default".into(), place: None, cps: self.cycles_per_second }],
+            tests: Vec::new(),
+            targets: groups,
+        };
+        draft.complete();
+        for test in &mut draft.tests {
+            test.pacing = self.pacing;
+        }
+        let plan = if problems.failed() { None } else { assemble::assemble(&draft, surroundings, &mut problems) };
+        problems.finish(plan)
     }
 }

@@ -4,6 +4,21 @@
 //! what the bytes mean. One seam, [`Network`], with three implementations: `uring` (io_uring),
 //! `mmsg` (`sendmmsg`/`recvmmsg`) and `sim` (simulated time). Read [`Network`] and [`Event`] first.
 
+pub mod address;
+pub mod ancillary;
+pub mod clock_state;
+#[cfg(test)]
+mod conformance;
+pub mod error_queue;
+pub mod features;
+pub mod message;
+pub mod mmsg;
+pub mod sim;
+pub mod socket;
+pub mod stamp_keys;
+pub mod thread;
+pub mod uring;
+
 use crate::time::{Monotonic, Timestamp};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -180,13 +195,33 @@ pub struct NetCounters {
     pub receive_errors: u64,
 }
 
+/// Sizes of a network's queues; its memory is a sum of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Datagrams handed to the kernel at once, a power of two, at most 4096.
+    pub batch: u16,
+    /// Datagrams received and not yet looked at, a power of two, at most 32768.
+    pub buffers: u16,
+    /// Longest payload sent or received, bytes; longer ones are dropped and counted.
+    pub datagram: usize,
+}
+
+impl Limits {
+    /// Completions that may wait: a receive and a transmit stamp per buffer, and every send failing.
+    pub fn completions(&self) -> u32 {
+        (2 * u32::from(self.buffers) + u32::from(self.batch)).next_power_of_two().min(65_536)
+    }
+}
+
 /// The sending half of a network.
 pub trait Outbox {
     /// Queues a datagram; `write` fills its payload and returns the length.
     ///
     /// When the queue is full, what is queued is handed to the kernel first: the call does not
     /// wait, and it does not fail for want of room. A datagram that the kernel refuses comes back
-    /// as [`Event::SendFailed`].
+    /// as [`Event::SendFailed`]. On sockets that report ICMP errors a datagram that the kernel refused
+    /// for an earlier one's error is sent again, if no more than [`Limits::batch`] were sent since
+    /// the last drain; else it fails too.
     fn send(&mut self, datagram: &Outgoing, write: impl FnOnce(&mut [u8]) -> usize);
 }
 

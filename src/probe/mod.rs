@@ -6,6 +6,7 @@
 pub mod inflight;
 pub mod method;
 pub mod outcome;
+pub mod random;
 pub mod schedule;
 pub mod shape;
 

@@ -1,7 +1,7 @@
 //! What became of a probe.
 
-use super::{FlowId, IntervalId};
-use crate::time::{Delay, StampSource};
+use super::{FlowId, IntervalId, Seq};
+use crate::time::{Delay, StampSource, Wall};
 
 /// Which way a lost probe was lost, when the reflector counts (stateful STAMP).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,10 @@ pub enum Direction {
 /// One measured round trip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Singleton {
+    /// Sequence number of the probe.
+    pub seq: Seq,
+    /// T1: when the probe left, by `sent_by`.
+    pub sent: Wall,
     /// Round-trip time without the reflector's residence time, RFC 2681.
     pub rtt: Delay,
     /// The reflector's residence time T3 − T2; zero when the reflector gives no stamps.

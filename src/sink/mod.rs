@@ -20,10 +20,10 @@ pub use counters::{SinkCounters, SinkSnapshot};
 pub use queue::Limits;
 
 use crate::summary::Summary;
+use crossbeam_channel::{Receiver, bounded};
 use queue::Queue;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// Why a sink could not be set up.
@@ -128,7 +128,7 @@ impl Sinks {
     ) -> Result<(), SinkError> {
         let counters = Arc::new(SinkCounters::new(name.clone()));
         let queue = Arc::new(Queue::new(limits, counters.clone()));
-        let (ending, ended) = channel::<()>();
+        let (ending, ended) = bounded::<()>(1);
         let of_thread = queue.clone();
         std::thread::Builder::new()
             .name("sink".into())

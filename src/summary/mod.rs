@@ -1,5 +1,12 @@
 //! From outcomes to one result per path and interval.
+//!
+//! A record's way: a worker's [`tally::Tally`] → [`interval::Merger`] joins the workers' tallies of an
+//! interval → a [`Summary`] per path → [`accumulator::Accumulator`] joins intervals or paths. Not
+//! responsible for where summaries go (see [`crate::sink`]). Read [`Summary`] and [`Counts`] first.
 
+pub mod accumulator;
+pub mod histogram;
+pub mod interval;
 pub mod tally;
 
 use crate::probe::shape::{Dscp, MethodKind};
@@ -77,6 +84,42 @@ impl Counts {
     }
 }
 
+impl std::ops::AddAssign<&Counts> for Counts {
+    fn add_assign(&mut self, other: &Counts) {
+        // taken apart by name, so that a new counter cannot be forgotten here
+        let Counts {
+            sent,
+            replied,
+            lost,
+            lost_forward,
+            lost_reverse,
+            late,
+            duplicates,
+            reordered,
+            refused,
+            unreachable,
+            send_failed,
+            not_sent,
+            clock_stepped,
+            stamps_missing,
+        } = other;
+        self.sent += sent;
+        self.replied += replied;
+        self.lost += lost;
+        self.lost_forward += lost_forward;
+        self.lost_reverse += lost_reverse;
+        self.late += late;
+        self.duplicates += duplicates;
+        self.reordered += reordered;
+        self.refused += refused;
+        self.unreachable += unreachable;
+        self.send_failed += send_failed;
+        self.not_sent += not_sent;
+        self.clock_stepped += clock_stepped;
+        self.stamps_missing += stamps_missing;
+    }
+}
+
 /// Statistics of a sample of delays, in nanoseconds. Percentiles: nearest rank, RFC 2330 §11.3.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Statistics {
@@ -109,6 +152,20 @@ pub struct Extremes {
     pub min: i64,
     /// Largest.
     pub max: i64,
+}
+
+impl Extremes {
+    /// Mean and extremes of both samples together.
+    pub fn joined(&self, other: &Extremes) -> Extremes {
+        let samples = self.samples + other.samples;
+        let sum = self.mean * self.samples as f64 + other.mean * other.samples as f64;
+        Extremes {
+            samples,
+            mean: if samples == 0 { 0.0 } else { sum / samples as f64 },
+            min: self.min.min(other.min),
+            max: self.max.max(other.max),
+        }
+    }
 }
 
 /// Why an interval's numbers may be the prober's own doing.

@@ -1,0 +1,453 @@
+//! Flags and subcommands, as typed by the user. One definition gives parsing, help, man pages and
+//! shell completions.
+//!
+//! Not responsible for what the values mean to a role. Read [`Cli`] and [`Mode`] first.
+
+use super::values::{self, CoreList, Destination};
+use crate::config::keys;
+use crate::probe::shape::{Dscp, StampPolicy};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Probes sent by `llama ping` when neither `--count` nor `--duration` is given.
+pub const PING_COUNT: u64 = 1000;
+
+/// Loss and latency matrix: which path of a network loses or delays packets, and the proof.
+///
+/// A collector sends probes to reflectors over many flows, so that every equal-cost path is crossed,
+/// and reports loss and round-trip time per path with timestamps taken in the kernel.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "llama", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  llama demo                        See it work on this machine alone, until Ctrl-C
+  llama reflector                   Answer probes on UDP port 8100
+  llama ping HOST                   Measure loss and round-trip time to a reflector
+  llama collector --config FILE     Measure a matrix of hosts, for ever
+
+Exit status: 0 when all went well, 1 when it did not (for ping: when nothing came back),
+2 when the command line or the configuration is wrong.")]
+pub struct Cli {
+    /// How log lines are written and which.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub mode: Mode,
+}
+
+/// Flags of every subcommand.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Log (on standard error)")]
+pub struct LogArgs {
+    /// Least severe lines to write
+    #[arg(long, global = true, value_name = "LEVEL", env = "LLAMA_LOG", default_value = "info", display_order = 900)]
+    pub log_level: LogLevel,
+    /// Form of a line
+    #[arg(long, global = true, value_name = "FORM", default_value = "text", display_order = 901)]
+    pub log_format: LogFormat,
+    /// Write errors only: no log below them, no progress, no live table
+    #[arg(long, short, global = true, display_order = 902)]
+    pub quiet: bool,
+}
+
+/// Severities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)] // the names say it
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Forms of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One line of text
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+/// How datagrams go in and out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Io {
+    /// io_uring where the kernel offers all that is needed, else mmsg; the log says which and why
+    #[default]
+    Auto,
+    /// io_uring, or fail saying what is missing
+    Uring,
+    /// sendmmsg and recvmmsg: same results, more CPU
+    Mmsg,
+}
+
+/// The subcommands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Mode {
+    /// Measure loss and round-trip time to one reflector, once
+    Ping(PingArgs),
+    /// Answer probes
+    Reflector(ReflectorArgs),
+    /// Probe many reflectors for ever and report every interval
+    Collector(CollectorArgs),
+    /// Say what a configuration will do, without sending anything
+    Check(CheckArgs),
+    /// Run reflectors and a collector on this machine's loopback and show the result live
+    Demo(DemoArgs),
+    /// Print a shell completion script
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write all of them to a directory
+    Man(ManArgs),
+}
+
+/// `llama ping`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  llama ping 192.0.2.7
+      1000 probes over 16 flows in 5 seconds; a path of one flow that loses 8 % is seen with 99 % certainty
+  llama ping web1:862 --count 10000 --rate 2000 --source-ports 115
+      Crosses every one of 16 equal paths with 99 % certainty
+  llama ping 192.0.2.7 --source-port 40003 --source-ports 1 --duration 1m
+      One flow that lost, again
+  llama ping 2001:db8::7 --dscp EF --size 1400 --json > result.json
+      A class of service with large probes, for a script
+
+The other end runs `llama reflector`, or any STAMP (RFC 8762) or TWAMP Light reflector: port 862 then.
+Exit status: 0 when a reply came, 1 when none did, 2 when the command line is wrong.")]
+pub struct PingArgs {
+    /// Address or name of the reflector; [ADDR]:PORT for IPv6 with a port; PORT is 8100 when left out
+    #[arg(value_name = "TARGET[:PORT]", value_hint = ValueHint::Hostname)]
+    pub target: Destination,
+    /// Probes to send in all, over all flows [default: 1000]
+    #[arg(long, short = 'n', value_name = "N", value_parser = values::count, conflicts_with = "duration")]
+    pub count: Option<u64>,
+    /// How long to send, instead of --count: 10s, 5m, 1h
+    #[arg(long, short, value_name = "TIME", value_parser = values::duration)]
+    pub duration: Option<Duration>,
+    /// Probes per second in all, evenly spread; 0.01 to 10000000
+    #[arg(long, short, value_name = "PER_SECOND", value_parser = values::rate, default_value = "200")]
+    pub rate: f64,
+    /// Flows: source ports to send from, 1 to 64512; more of them cross more equal-cost paths
+    #[arg(long, short = 'p', value_name = "N", value_parser = values::source_ports, default_value = "16")]
+    pub source_ports: u32,
+    /// First source port, the others follow; 0 lets the system choose
+    #[arg(long, value_name = "PORT", default_value = "0")]
+    pub source_port: u16,
+    /// Source address [default: what the routing table says]
+    #[arg(long, value_name = "ADDR")]
+    pub source: Option<IpAddr>,
+    /// Class of the probes and of their replies: name (EF, AF41, CS6, LE) or code point 0 to 63
+    #[arg(long, value_name = "CLASS", value_parser = values::dscp, default_value = "0")]
+    pub dscp: Dscp,
+    /// UDP payload of a probe in bytes, 44 to 65507 (from 112 with --key-file) [default: as short as possible]
+    #[arg(long, short, value_name = "BYTES", value_parser = values::size)]
+    pub size: Option<u16>,
+    /// Loss threshold: a probe without a reply for so long is lost; 1ms to 60s
+    #[arg(long, short, value_name = "TIME", value_parser = values::loss_threshold, default_value = "1s")]
+    pub timeout: Duration,
+    /// Probes that get a kernel transmit timestamp: all, auto, off, or N for one in N
+    #[arg(long, value_name = "WHICH", value_parser = values::stamp_policy, default_value = "auto")]
+    pub tx_timestamps: StampPolicy,
+    /// Authenticated STAMP: file with the shared key (HMAC-SHA-256)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub key_file: Option<PathBuf>,
+    /// Use IPv4 only
+    #[arg(short = '4', long = "ipv4", conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// Use IPv6 only
+    #[arg(short = '6', long = "ipv6")]
+    pub ipv6: bool,
+    /// Write every round trip to this file, as CSV
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub samples: Option<PathBuf>,
+    /// Print one JSON object instead of the report; times are in milliseconds
+    #[arg(long)]
+    pub json: bool,
+    /// How datagrams go in and out
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub io: Io,
+    /// CPU to run on [default: the system chooses]
+    #[arg(long, value_name = "LIST")]
+    pub cores: Option<CoreList>,
+}
+
+impl PingArgs {
+    /// Probes to send in all: `--count`, or as many as the rate gives in `--duration`, at least 1.
+    pub fn probes(&self) -> u64 {
+        match (self.count, self.duration) {
+            (Some(count), _) => count,
+            (None, Some(duration)) => ((duration.as_secs_f64() * self.rate).round() as u64).max(1),
+            (None, None) => PING_COUNT,
+        }
+    }
+
+    /// How long sending takes.
+    pub fn sending_time(&self) -> Duration {
+        Duration::try_from_secs_f64(self.probes() as f64 / self.rate).unwrap_or(Duration::MAX)
+    }
+
+    /// UDP payload of a probe, bytes.
+    pub fn payload(&self) -> u16 {
+        self.size.unwrap_or(if self.key_file.is_some() { keys::MIN_SIZE_KEYED } else { keys::MIN_SIZE })
+    }
+
+    /// What one flag alone cannot tell.
+    fn check(&self) -> Result<(), String> {
+        let last = u32::from(self.source_port) + self.source_ports - 1;
+        if self.source_port != 0 && last > 65_535 {
+            return Err(format!(
+                "--source-ports: {} ports from {} end at {last}, ports end at 65535; lower --source-port or --source-ports",
+                self.source_ports, self.source_port
+            ));
+        }
+        if self.key_file.is_some() && self.payload() < keys::MIN_SIZE_KEYED {
+            return Err(format!(
+                "--size: {} bytes asked, an authenticated probe (--key-file) has 112 or more; raise --size",
+                self.payload()
+            ));
+        }
+        match self.source {
+            Some(IpAddr::V4(ip)) if self.ipv6 => Err(format!("--source {ip} is IPv4, -6 asks for IPv6; drop one")),
+            Some(IpAddr::V6(ip)) if self.ipv4 => Err(format!("--source {ip} is IPv6, -4 asks for IPv4; drop one")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `llama reflector`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  llama reflector
+      Answers on UDP port 8100, IPv4 and IPv6
+  llama reflector --listen 192.0.2.7:862 --cores 2-3 --stateful
+      On STAMP's own port, on two cores, counting replies so that senders can tell forward from reverse loss
+  llama reflector --max-pps 200000 --max-pps-per-source 5000
+      Beyond it packets are dropped and counted, never delayed
+
+A reply is never longer than the probe, so a reflector amplifies nothing. It needs no privileges
+(but for ports below 1024).")]
+pub struct ReflectorArgs {
+    /// Address and UDP port to answer on, repeatable; [::] takes IPv4 too
+    #[arg(long, short, value_name = "ADDR:PORT", value_parser = values::listen, default_value = "[::]:8100")]
+    pub listen: Vec<SocketAddr>,
+    /// CPUs to run on, one pinned worker each: 0,2-3 [default: one worker, not pinned]
+    #[arg(long, value_name = "LIST")]
+    pub cores: Option<CoreList>,
+    /// Packets per second answered in all; more are dropped and counted [default: no limit]
+    #[arg(long, value_name = "N", value_parser = values::packets_per_second)]
+    pub max_pps: Option<u32>,
+    /// Packets per second answered per source address; more are dropped and counted [default: no limit]
+    #[arg(long, value_name = "N", value_parser = values::packets_per_second)]
+    pub max_pps_per_source: Option<u32>,
+    /// Number the replies of each session (stateful STAMP), so that senders learn the direction of a loss
+    #[arg(long)]
+    pub stateful: bool,
+    /// Answer authenticated STAMP only: file with the shared key (HMAC-SHA-256)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub key_file: Option<PathBuf>,
+    /// How datagrams go in and out
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub io: Io,
+    /// Write a line of counts every 10 seconds while they change, also when not on a terminal
+    #[arg(long)]
+    pub stats: bool,
+    /// Stop after this time: 10s, 5m, 1h [default: on SIGINT or SIGTERM]
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub duration: Option<Duration>,
+}
+
+/// `llama collector`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  llama collector --config matrix.yaml --influx 'http://db:8086?db=llama'
+      Writes every interval's summaries to InfluxDB 1.x (or VictoriaMetrics)
+  INFLUX_TOKEN=… llama collector --config matrix.yaml --influx 'https://db?org=net&bucket=llama'
+      InfluxDB 2.x and 3.x
+  llama collector --config matrix.yaml --output - --duration 1m | jq .
+      One JSON object per path and interval, for a minute
+  llama check matrix.yaml
+      First see what a configuration will do
+
+While a database is away summaries wait in bounded memory; what had to be dropped is counted.
+Exit status: 0 after --duration or a signal, 1 on a failure, 2 when flags or configuration are wrong.")]
+pub struct CollectorArgs {
+    /// Configuration file, YAML; upstream's two forms are read too [default: probe 127.0.0.1:8100]
+    #[arg(long, short, value_name = "FILE", env = "LLAMA_CONFIG", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Destination port of targets that name none
+    #[arg(long, value_name = "PORT", default_value = "8100", value_parser = clap::value_parser!(u16).range(1..))]
+    pub dst_port: u16,
+    /// Write summaries to InfluxDB: http://HOST:8086?db=NAME or ?org=ORG&bucket=NAME
+    #[arg(long, value_name = "URL", env = "INFLUX_URL", value_parser = values::influx_url, value_hint = ValueHint::Url)]
+    pub influx: Option<String>,
+    /// Token for InfluxDB 2.x and 3.x; better in the environment than in the process list
+    #[arg(long, value_name = "TOKEN", env = "INFLUX_TOKEN", hide_env_values = true)]
+    pub influx_token: Option<String>,
+    /// Append summaries to this file as JSON lines; - is standard output
+    #[arg(long, short, value_name = "FILE|-", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// Stop after this time: 10s, 5m, 1h [default: on SIGINT or SIGTERM]
+    #[arg(long, short, value_name = "TIME", value_parser = values::duration)]
+    pub duration: Option<Duration>,
+    /// CPUs to run on, one pinned worker each: 0,2-3 [default: as many as the rate needs]
+    #[arg(long, value_name = "LIST")]
+    pub cores: Option<CoreList>,
+    /// How datagrams go in and out
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub io: Io,
+    /// Do not show the live table, which is shown on a terminal unless --output - uses it
+    #[arg(long)]
+    pub no_table: bool,
+}
+
+/// `llama check`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  llama check matrix.yaml
+      Paths, flows, probes per second per target and in all, memory, sockets
+  llama check matrix.yaml --json
+      The same for a script
+
+Exit status: 0 when a collector would run it, 2 with file, line, key and remedy when not.")]
+pub struct CheckArgs {
+    /// Configuration file
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Destination port of targets that name none
+    #[arg(long, value_name = "PORT", default_value = "8100", value_parser = clap::value_parser!(u16).range(1..))]
+    pub dst_port: u16,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `llama demo`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  llama demo
+      Until Ctrl-C
+  llama demo --duration 10s --rate 20000
+      Ten seconds at a higher rate; --rate is probes per second in all
+  llama demo --duration 5s --json
+      One JSON object per path and interval
+
+Uses loopback addresses only; no privileges, no configuration, nothing left behind.")]
+pub struct DemoArgs {
+    /// Stop after this time: 10s, 5m, 1h [default: on Ctrl-C]
+    #[arg(long, short, value_name = "TIME", value_parser = values::duration)]
+    pub duration: Option<Duration>,
+    /// Probes per second in all; 0.01 to 10000000
+    #[arg(long, short, value_name = "PER_SECOND", value_parser = values::rate, default_value = "2000")]
+    pub rate: f64,
+    /// Reporting period: 100ms to 1h
+    #[arg(long, value_name = "TIME", value_parser = values::interval, default_value = "1s")]
+    pub interval: Duration,
+    /// Print JSON lines instead of the live table
+    #[arg(long)]
+    pub json: bool,
+    /// How datagrams go in and out
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub io: Io,
+}
+
+/// `llama completions`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  llama completions bash > ~/.local/share/bash-completion/completions/llama
+  llama completions zsh > ~/.zfunc/_llama
+  llama completions fish > ~/.config/fish/completions/llama.fish")]
+pub struct CompletionsArgs {
+    /// Which shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+/// `llama man`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  llama man | man -l -
+      Read the page
+  llama man /usr/local/share/man/man1
+      Write llama.1, llama-ping.1 and so on")]
+pub struct ManArgs {
+    /// Directory for all pages; it must exist [default: print llama.1]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+}
+
+impl Cli {
+    /// The command line of this process. Prints and exits on `--help`, `--version` (0) and usage errors (2).
+    pub fn from_command_line() -> Cli {
+        let cli = Cli::parse();
+        match cli.check() {
+            Ok(()) => cli,
+            Err(text) => Cli::command().error(ErrorKind::ValueValidation, text).exit(),
+        }
+    }
+
+    /// What one flag alone cannot tell.
+    fn check(&self) -> Result<(), String> {
+        match &self.mode {
+            Mode::Ping(args) => args.check(),
+            Mode::Collector(args) => match (&args.influx, &args.influx_token) {
+                (None, Some(_)) if std::env::var_os("INFLUX_TOKEN").is_none() => {
+                    Err("--influx-token: a token without a database to use it on; add --influx URL".into())
+                }
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ping(args: &[&str]) -> PingArgs {
+        let line = ["llama", "ping"].iter().chain(args);
+        match Cli::try_parse_from(line).unwrap().mode {
+            Mode::Ping(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ping_defaults_take_five_seconds() {
+        let args = ping(&["192.0.2.7"]);
+        assert_eq!((args.probes(), args.sending_time()), (1000, Duration::from_secs(5)));
+        assert_eq!((args.target.port, args.source_ports, args.payload()), (8100, 16, 44));
+        assert_eq!(ping(&["h", "--duration", "10s", "--rate", "0.5"]).probes(), 5);
+        assert_eq!(ping(&["h", "--key-file", "k"]).payload(), 112);
+    }
+
+    #[test]
+    fn flags_that_contradict_are_refused() {
+        let refused = |args: &[&str]| ping(args).check().unwrap_err();
+        assert!(refused(&["h", "--source-port", "65530"]).contains("65545"));
+        assert!(refused(&["h", "--key-file", "k", "--size", "60"]).contains("112 or more"));
+        assert!(refused(&["h", "--source", "10.0.0.1", "-6"]).contains("-6"));
+        assert!(ping(&["h", "--source-port", "65520"]).check().is_ok());
+        assert!(Cli::try_parse_from(["llama", "ping", "h", "-4", "-6"]).is_err());
+        assert!(Cli::try_parse_from(["llama", "ping", "h", "--count", "5", "--duration", "1s"]).is_err());
+    }
+
+    #[test]
+    fn listen_repeats() {
+        let cli =
+            Cli::try_parse_from(["llama", "reflector", "--listen", "127.0.0.1:1", "--listen", "[::1]:2"]).unwrap();
+        match cli.mode {
+            Mode::Reflector(args) => assert_eq!(args.listen.len(), 2),
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! The report of `llama ping`: from one accumulated summary to a screen of text.
+//!
+//! Ordered so that what matters stands last, right above the prompt: the prober's own health and the
+//! verdict. Read [`Report`] first.
+
+use super::chart;
+use super::layout::{self, BAD, DIM, DOUBT, GOOD, HEAD, Side, paint};
+use super::units::{count, elapsed, percent, rate, time};
+use super::values::dscp_name;
+use super::verdict::{self, Grade, Verdict};
+use crate::probe::shape::MethodKind;
+use crate::summary::{Extremes, FlowSummary, Statistics, Summary};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Flows listed at most.
+const WORST: usize = 5;
+/// Where text begins in a line that has a label.
+const INDENT: usize = 12;
+
+/// What a finished measurement is shown from.
+#[derive(Clone, Copy, Debug)]
+pub struct Report<'a> {
+    /// The target as typed, without port.
+    pub host: &'a str,
+    /// The target.
+    pub address: SocketAddr,
+    /// UDP payload of a probe, bytes.
+    pub size: u16,
+    /// Probes per second.
+    pub rate: f64,
+    /// How long probes were sent.
+    pub sending: Duration,
+    /// How datagrams went in and out: `io_uring`, `mmsg`.
+    pub io: &'a str,
+    /// All intervals, accumulated.
+    pub summary: &'a Summary,
+    /// All flows.
+    pub flows: &'a [FlowSummary],
+}
+
+/// A method for people.
+pub fn method_name(method: MethodKind) -> &'static str {
+    match method {
+        MethodKind::Udp => "STAMP over UDP",
+    }
+}
+
+/// A method as tag values and JSON have it.
+pub fn method_tag(method: MethodKind) -> &'static str {
+    match method {
+        MethodKind::Udp => "udp",
+    }
+}
+
+/// The report, `width` characters wide, ending in a newline.
+pub fn report(report: &Report<'_>, width: usize) -> String {
+    let mut lines = vec![header(report), String::new()];
+    delays(report.summary, &mut lines);
+    histogram(report.summary, width, &mut lines);
+    worst(report.flows, &mut lines);
+    counts(report.summary, &mut lines);
+    if let Some(stamps) = verdict::stamps(report.summary.sent_by, report.summary.received_by) {
+        say("timestamps", &stamps, width, &mut lines);
+    }
+    say("prober", &verdict::prober(report.summary), width, &mut lines);
+    say("network", &verdict::network(&report.summary.counts, report.flows, report.address.port()), width, &mut lines);
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn header(report: &Report<'_>) -> String {
+    let path = &report.summary.path;
+    let address = report.address.to_string();
+    let ip = report.address.ip().to_string();
+    let target = if report.host == ip { address } else { format!("{} ({address})", report.host) };
+    let ports = match report.flows {
+        [] => String::new(),
+        [one] => format!("source port {}", one.source.port()),
+        many => {
+            let low = many.iter().map(|f| f.source.port()).min().unwrap_or(0);
+            let high = many.iter().map(|f| f.source.port()).max().unwrap_or(0);
+            format!("{} source ports {low}–{high}", many.len())
+        }
+    };
+    let head = paint(HEAD, &format!("{target} from {}", path.src));
+    format!(
+        "{head}\n{}, DSCP {}, {} bytes, {ports}, {} for {}, {}",
+        method_name(path.method),
+        dscp_name(path.dscp),
+        report.size,
+        rate(report.rate),
+        elapsed(report.sending),
+        report.io
+    )
+}
+
+fn delays(summary: &Summary, lines: &mut Vec<String>) {
+    const HEADS: [(&str, Side); 8] = [
+        ("", Side::Left),
+        ("min", Side::Right),
+        ("mean", Side::Right),
+        ("p50", Side::Right),
+        ("p90", Side::Right),
+        ("p99", Side::Right),
+        ("p99.9", Side::Right),
+        ("max", Side::Right),
+    ];
+    let full = |name: &str, s: &Statistics| {
+        let mut row = vec![name.to_owned()];
+        row.extend([s.min as f64, s.mean].map(time));
+        row.extend([s.p50, s.p90, s.p99, s.p999, s.max].map(|ns| time(ns as f64)));
+        row
+    };
+    let short = |name: &str, e: &Extremes| {
+        let mut row = vec![name.to_owned(), time(e.min as f64), time(e.mean)];
+        row.extend([""; 4].map(str::to_owned));
+        row.push(time(e.max as f64));
+        row
+    };
+    let mut rows = Vec::new();
+    rows.extend(summary.rtt.as_ref().map(|s| full("round trip", s)));
+    rows.extend(summary.ipdv.as_ref().map(|e| short("ipdv", e)));
+    rows.extend(summary.residence.as_ref().filter(|e| e.max > 0).map(|e| short("residence", e)));
+    if rows.is_empty() {
+        return;
+    }
+    lines.extend(layout::columns(0, &HEADS, &rows));
+    lines.push(String::new());
+}
+
+fn histogram(summary: &Summary, width: usize, lines: &mut Vec<String>) {
+    let bins = chart::bins(&summary.rtt_histogram);
+    if bins.is_empty() {
+        return;
+    }
+    lines.extend(chart::draw(&bins, width));
+    lines.push(String::new());
+}
+
+fn worst(flows: &[FlowSummary], lines: &mut Vec<String>) {
+    if flows.len() < 2 {
+        return;
+    }
+    let directed = flows.iter().any(|f| f.lost_forward + f.lost_reverse > 0);
+    let mut heads = vec![
+        ("worst flows", Side::Left),
+        ("sent", Side::Right),
+        ("lost", Side::Right),
+        ("loss", Side::Right),
+        ("rtt mean", Side::Right),
+        ("max", Side::Right),
+    ];
+    if directed {
+        heads.push(("there/back", Side::Right));
+    }
+    let row = |flow: &&FlowSummary| {
+        let loss = if flow.sent == 0 { 0.0 } else { 100.0 * flow.lost as f64 / flow.sent as f64 };
+        let (mean, max) = flow.rtt.map_or(("–".into(), "–".into()), |rtt| (time(rtt.mean), time(rtt.max as f64)));
+        let mut row = vec![flow.source.to_string(), count(flow.sent), count(flow.lost), percent(loss), mean, max];
+        if directed {
+            row.push(format!("{}/{}", count(flow.lost_forward), count(flow.lost_reverse)));
+        }
+        row
+    };
+    let order = verdict::worst_first(flows);
+    let rows: Vec<Vec<String>> = order.iter().take(WORST).map(row).collect();
+    let mut table = layout::columns(0, &heads, &rows).into_iter();
+    lines.extend(table.next());
+    for (flow, line) in order.iter().zip(table) {
+        lines.push(if flow.lost > 0 { paint(BAD, &line) } else { line });
+    }
+    let left = &order[rows.len()..];
+    if !left.is_empty() {
+        let lossy = left.iter().filter(|f| f.lost > 0).count();
+        let which = if lossy > 0 { format!("{lossy} of them with loss") } else { "without loss".to_owned() };
+        lines.push(paint(DIM, &format!("and {} more, {which}", left.len())));
+    }
+    lines.push(String::new());
+}
+
+fn counts(summary: &Summary, lines: &mut Vec<String>) {
+    let c = &summary.counts;
+    let mut words = vec![format!("{} sent", count(c.left())), format!("{} replied", count(c.replied))];
+    let lost = format!("{} lost", count(c.unanswered()));
+    words.push(if c.unanswered() > 0 { paint(BAD, &lost) } else { lost });
+    if c.lost_forward + c.lost_reverse > 0 {
+        let unknown = c.lost.saturating_sub(c.lost_forward + c.lost_reverse);
+        let rest = if unknown > 0 { format!(", {} unknown", count(unknown)) } else { String::new() };
+        words.push(format!("({} there, {} back{rest})", count(c.lost_forward), count(c.lost_reverse)));
+    }
+    lines.push(format!("{:INDENT$}{}", "probes", words.join("  ")));
+    // the ordinary three are always shown: that they are zero is news too
+    let mut others: Vec<String> = [(c.duplicates, "duplicates"), (c.reordered, "reordered"), (c.late, "late")]
+        .map(|(n, what)| format!("{} {what}", count(n)))
+        .into();
+    let rare = [
+        (c.refused, "of the lost refused"),
+        (c.unreachable, "of the lost unreachable"),
+        (c.send_failed, "not taken by the kernel"),
+        (c.not_sent, "not sent in time"),
+        (c.clock_stepped, "discarded for a clock step"),
+        (c.stamps_missing, "without transmit stamp"),
+    ];
+    others.extend(rare.iter().filter(|(n, _)| *n > 0).map(|(n, what)| paint(DOUBT, &format!("{} {what}", count(*n)))));
+    lines.push(format!("{:INDENT$}{}", "", others.join("  ")));
+}
+
+/// A verdict beside its label: the first sentence in the colour of its grade.
+fn say(label: &str, verdict: &Verdict, width: usize, lines: &mut Vec<String>) {
+    let style = match verdict.grade {
+        Grade::Good => GOOD,
+        Grade::Doubt => DOUBT,
+        Grade::Bad => BAD,
+    };
+    let mut label = label;
+    for (at, sentence) in verdict.says.iter().enumerate() {
+        for line in layout::wrap(sentence, width.saturating_sub(INDENT).max(20)) {
+            let text = if at == 0 { paint(style, &line) } else { line };
+            lines.push(format!("{label:INDENT$}{text}"));
+            label = "";
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::cli::verdict::tests::flows;
+    use crate::probe::shape::Dscp;
+    use crate::summary::{Counts, Path, Suspicion};
+    use crate::time::{StampSource, Wall};
+    use std::sync::Arc;
+
+    /// 1000 probes, 30 lost on one flow, round trips of 20 to 30 µs.
+    pub fn summary() -> Summary {
+        let extremes = |mean: f64, max| Extremes { samples: 970, mean, min: 0, max };
+        Summary {
+            path: Arc::new(Path {
+                src: [10, 0, 0, 1].into(),
+                dst: [10, 0, 0, 2].into(),
+                method: MethodKind::Udp,
+                dscp: Dscp(46),
+                group: "ping".into(),
+                tags: Arc::default(),
+            }),
+            interval: 0,
+            start: Wall(1_700_000_000_000_000_000),
+            end: Wall(1_700_000_006_000_000_000),
+            counts: Counts { sent: 992, replied: 962, lost: 30, lost_forward: 30, ..Counts::default() },
+            rtt: Some(Statistics {
+                samples: 962,
+                mean: 24_500.0,
+                min: 20_000,
+                p50: 24_000,
+                p90: 29_000,
+                p99: 29_900,
+                p999: 30_000,
+                max: 30_000,
+            }),
+            ipdv: Some(extremes(1_200.0, 9_000)),
+            owd_forward: None,
+            owd_reverse: None,
+            residence: Some(extremes(3_000.0, 12_000)),
+            rtt_histogram: vec![(20_000, 400), (24_000, 300), (29_000, 262)],
+            sent_by: Some(StampSource::Kernel),
+            received_by: Some(StampSource::Kernel),
+            lateness: Some(Statistics {
+                samples: 992,
+                mean: 5_000.0,
+                min: 100,
+                p50: 4_000,
+                p90: 9_000,
+                p99: 31_000,
+                p999: 50_000,
+                max: 90_000,
+            }),
+            local_drops: 0,
+            flows: 16,
+            flows_with_loss: 1,
+            worst_flows: Vec::new(),
+            suspect: Vec::new(),
+        }
+    }
+
+    pub fn flows_of_summary() -> Vec<FlowSummary> {
+        let mut of = vec![(62, 0); 16];
+        of[3] = (62, 30);
+        let mut flows = flows(&of);
+        flows[3].lost_forward = 30;
+        for flow in &mut flows {
+            flow.rtt = Some(Extremes { samples: 62, mean: 24_500.0, min: 20_000, max: 30_000 });
+        }
+        flows
+    }
+
+    pub fn report_of<'a>(summary: &'a Summary, flows: &'a [FlowSummary]) -> Report<'a> {
+        Report {
+            host: "web1",
+            address: ([10, 0, 0, 2], 8100).into(),
+            size: 44,
+            rate: 200.0,
+            sending: Duration::from_secs(5),
+            io: "io_uring",
+            summary,
+            flows,
+        }
+    }
+
+    fn shown(summary: &Summary, flows: &[FlowSummary]) -> String {
+        anstream::adapter::strip_str(&report(&report_of(summary, flows), 80)).to_string()
+    }
+
+    #[test]
+    fn one_screen_names_the_bad_flow() {
+        let expected = "\
+web1 (10.0.0.2:8100) from 10.0.0.1
+STAMP over UDP, DSCP 46 (EF), 44 bytes, 16 source ports 40001–40016, 200/s for 5.0 s, io_uring
+
+                min     mean      p50      p90      p99    p99.9      max
+round trip  20.0 µs  24.5 µs  24.0 µs  29.0 µs  29.9 µs  30.0 µs  30.0 µs
+ipdv           0 ns  1.20 µs                                      9.00 µs
+residence      0 ns  3.00 µs                                      12.0 µs
+
+20 – 22 µs  ████████████████████████████████████████  400    41.6 %
+22 – 24 µs                                              0    41.6 %
+24 – 26 µs  ██████████████████████████████            300    72.8 %
+26 – 28 µs                                              0    72.8 %
+28 – 30 µs  ██████████████████████████▎               262     100 %
+
+worst flows     sent  lost    loss  rtt mean      max  there/back
+10.0.0.1:40004    62    30  48.4 %   24.5 µs  30.0 µs        30/0
+10.0.0.1:40001    62     0     0 %   24.5 µs  30.0 µs         0/0
+10.0.0.1:40002    62     0     0 %   24.5 µs  30.0 µs         0/0
+10.0.0.1:40003    62     0     0 %   24.5 µs  30.0 µs         0/0
+10.0.0.1:40005    62     0     0 %   24.5 µs  30.0 µs         0/0
+and 11 more, without loss
+
+probes      992 sent  962 replied  30 lost  (30 there, 0 back)
+            0 duplicates  0 reordered  0 late
+timestamps  T1 kernel, T4 kernel
+prober      sound: no local drops, every probe due was sent
+            probes left 4.00 µs after they were due (median), p99 31.0 µs, max
+            90.0 µs
+network     3.0 % lost (95 % sure: 2.1 % to 4.3 %)
+            1 of 16 flows loses 48.4 %, the other 15 are clean: one path of
+            several is bad, not the whole link
+            to repeat the worst flow: --source-port 40004 --source-ports 1
+            lost on the way there: 30, none on the way back
+";
+        let shown = shown(&summary(), &flows_of_summary());
+        assert!(shown == expected, "{shown}");
+    }
+
+    #[test]
+    fn a_prober_that_fell_short_says_so_and_what_to_do() {
+        let mut summary = summary();
+        summary.suspect = vec![Suspicion::LocalDrops, Suspicion::NotSent];
+        summary.local_drops = 12_345;
+        summary.counts.not_sent = 7;
+        let shown = shown(&summary, &flows_of_summary());
+        for part in ["SUSPECT", "dropped 12 345", "net.core.rmem_max", "7 probes were due", "7 not sent in time"] {
+            assert!(shown.contains(part), "{part} in\n{shown}");
+        }
+    }
+
+    #[test]
+    fn nothing_came_back() {
+        let mut summary = summary();
+        summary.counts = Counts { sent: 992, lost: 992, ..Counts::default() };
+        (summary.rtt, summary.ipdv, summary.residence, summary.sent_by, summary.received_by) =
+            (None, None, None, None, None);
+        summary.rtt_histogram.clear();
+        let shown = shown(&summary, &flows(&[(62, 62); 16]));
+        assert!(shown.contains("nothing came back on any of 16 flows"), "{shown}");
+        assert!(!shown.contains("round trip "), "{shown}");
+    }
+}

@@ -1,0 +1,212 @@
+//! `llama ping --json`: one object. Delays in milliseconds, names ending in `_ms`; shares in percent.
+//!
+//! Names and meanings are those of the collector's JSON lines: `sent` is what left this host, `lost` what
+//! brought no reply, `refused` and `unreachable` are parts of `lost`.
+
+use super::ping::{Report, method_tag};
+use super::units;
+use super::verdict::{self, suspicion_word};
+use crate::summary::{Extremes, FlowSummary, Statistics};
+use crate::time::StampSource;
+use serde::Serialize;
+use std::net::{IpAddr, SocketAddr};
+
+/// The whole object.
+#[derive(Debug, Serialize)]
+pub struct Json {
+    target: String,
+    address: SocketAddr,
+    src_ip: IpAddr,
+    method: &'static str,
+    dscp: u8,
+    size: u16,
+    rate: f64,
+    start: String,
+    end: String,
+    io: String,
+    sent: u64,
+    replied: u64,
+    lost: u64,
+    loss_percent: f64,
+    /// 95 % confidence interval.
+    loss_percent_interval: [f64; 2],
+    lost_forward: u64,
+    lost_reverse: u64,
+    late: u64,
+    duplicates: u64,
+    reordered: u64,
+    refused: u64,
+    unreachable: u64,
+    send_failed: u64,
+    not_sent: u64,
+    clock_stepped: u64,
+    stamps_missing: u64,
+    local_drops: u64,
+    rtt_ms: Option<StatisticsJson>,
+    ipdv_ms: Option<ExtremesJson>,
+    residence_ms: Option<ExtremesJson>,
+    owd_forward_ms: Option<ExtremesJson>,
+    owd_reverse_ms: Option<ExtremesJson>,
+    lateness_ms: Option<StatisticsJson>,
+    stamps: StampsJson,
+    suspect: Vec<&'static str>,
+    verdict: Vec<String>,
+    flows_with_loss: usize,
+    flows: Vec<FlowJson>,
+}
+
+#[derive(Debug, Serialize)]
+struct StatisticsJson {
+    samples: u64,
+    min: f64,
+    mean: f64,
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    p999: f64,
+    max: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct ExtremesJson {
+    samples: u64,
+    min: f64,
+    mean: f64,
+    max: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct StampsJson {
+    sent_by: Option<&'static str>,
+    received_by: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct FlowJson {
+    source: SocketAddr,
+    target: SocketAddr,
+    dscp: u8,
+    sent: u64,
+    lost: u64,
+    loss_percent: f64,
+    lost_forward: u64,
+    lost_reverse: u64,
+    rtt_ms: Option<ExtremesJson>,
+}
+
+/// Milliseconds to the nanosecond, so that JSON does not carry a tail of binary digits.
+fn ms(ns: f64) -> f64 {
+    ns.round() / 1e6
+}
+
+fn statistics(s: Statistics) -> StatisticsJson {
+    let [min, p50, p90, p99, p999, max] = [s.min, s.p50, s.p90, s.p99, s.p999, s.max].map(|ns| ms(ns as f64));
+    StatisticsJson { samples: s.samples, min, mean: ms(s.mean), p50, p90, p99, p999, max }
+}
+
+fn extremes(e: Extremes) -> ExtremesJson {
+    ExtremesJson { samples: e.samples, min: ms(e.min as f64), mean: ms(e.mean), max: ms(e.max as f64) }
+}
+
+fn stamp(source: StampSource) -> &'static str {
+    match source {
+        StampSource::Hardware => "hardware",
+        StampSource::Kernel => "kernel",
+        StampSource::User => "user",
+    }
+}
+
+fn flow(flow: &FlowSummary) -> FlowJson {
+    FlowJson {
+        source: flow.source,
+        target: flow.target,
+        dscp: flow.dscp.0,
+        sent: flow.sent,
+        lost: flow.lost,
+        loss_percent: if flow.sent == 0 { 0.0 } else { 100.0 * flow.lost as f64 / flow.sent as f64 },
+        lost_forward: flow.lost_forward,
+        lost_reverse: flow.lost_reverse,
+        rtt_ms: flow.rtt.map(extremes),
+    }
+}
+
+/// The object for a finished measurement; flows in the order of the worst list.
+pub fn object(report: &Report<'_>) -> Json {
+    let s = report.summary;
+    let c = &s.counts;
+    let (low, high) = verdict::loss_interval(c.unanswered(), c.left());
+    Json {
+        target: report.host.to_owned(),
+        address: report.address,
+        src_ip: s.path.src,
+        method: method_tag(s.path.method),
+        dscp: s.path.dscp.0,
+        size: report.size,
+        rate: report.rate,
+        start: units::rfc3339(s.start),
+        end: units::rfc3339(s.end),
+        io: report.io.to_owned(),
+        sent: c.left(),
+        replied: c.replied,
+        lost: c.unanswered(),
+        loss_percent: c.loss_percent(),
+        loss_percent_interval: [low, high],
+        lost_forward: c.lost_forward,
+        lost_reverse: c.lost_reverse,
+        late: c.late,
+        duplicates: c.duplicates,
+        reordered: c.reordered,
+        refused: c.refused,
+        unreachable: c.unreachable,
+        send_failed: c.send_failed,
+        not_sent: c.not_sent,
+        clock_stepped: c.clock_stepped,
+        stamps_missing: c.stamps_missing,
+        local_drops: s.local_drops,
+        rtt_ms: s.rtt.map(statistics),
+        ipdv_ms: s.ipdv.map(extremes),
+        residence_ms: s.residence.map(extremes),
+        owd_forward_ms: s.owd_forward.map(extremes),
+        owd_reverse_ms: s.owd_reverse.map(extremes),
+        lateness_ms: s.lateness.map(statistics),
+        stamps: StampsJson { sent_by: s.sent_by.map(stamp), received_by: s.received_by.map(stamp) },
+        suspect: s.suspect.iter().map(|r| suspicion_word(*r)).collect(),
+        verdict: verdict::network(c, report.flows, report.address.port()).says,
+        flows_with_loss: report.flows.iter().filter(|f| f.lost > 0).count(),
+        flows: verdict::worst_first(report.flows).into_iter().map(flow).collect(),
+    }
+}
+
+/// The object as indented text, ending in a newline.
+///
+/// # Errors
+/// Never in practice: the object holds numbers and text only.
+pub fn report(report: &Report<'_>) -> serde_json::Result<String> {
+    Ok(serde_json::to_string_pretty(&object(report))? + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::ping::tests::{flows_of_summary, report_of, summary};
+
+    #[test]
+    fn the_object_has_what_scripts_read() {
+        let (mut summary, flows) = (summary(), flows_of_summary());
+        let text = report(&report_of(&summary, &flows)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["sent"], 992);
+        assert_eq!(json["start"], "2023-11-14T22:13:20.000000000Z");
+        assert_eq!(json["lost"], 30);
+        assert!((json["loss_percent"].as_f64().unwrap() - 3.024).abs() < 0.001);
+        assert_eq!(json["rtt_ms"]["p99"], 0.0299);
+        assert_eq!(json["rtt_ms"]["mean"], 0.0245);
+        assert_eq!(json["stamps"]["sent_by"], "kernel");
+        assert_eq!(json["flows"].as_array().unwrap().len(), 16);
+        assert_eq!(json["flows"][0]["source"], "10.0.0.1:40004");
+        assert_eq!(json["flows"][0]["lost_forward"], 30);
+        summary.rtt = None;
+        let json = serde_json::to_value(object(&report_of(&summary, &flows))).unwrap();
+        assert!(json["rtt_ms"].is_null(), "no round trip is null, not 0");
+    }
+}

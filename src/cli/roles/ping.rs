@@ -1,0 +1,164 @@
+//! `llama ping`.
+
+use super::{LOOK, io_word, key};
+use crate::cli::args::{LogArgs, PingArgs};
+use crate::cli::exit::{self, Done, Ended, Failure};
+use crate::cli::ping::{self as view, Report};
+use crate::cli::samples::Samples;
+use crate::cli::{layout, ping_json, progress, signals};
+use crate::collector::{Collector, Options, samples};
+use crate::config::plan::{Plan, Single, Target};
+use crate::config::{Surroundings, System};
+use crate::probe::shape::{MethodKind, Pacing, Shape};
+use crate::summary::accumulator::Accumulator;
+use anyhow::{Context, anyhow};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Intervals of a run: short enough for memory to stay small, long enough to cost nothing.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Measures one target once. [`Done::AllLost`] when nothing came back.
+///
+/// # Errors
+/// A target that does not resolve or a key file that cannot be read is a usage error.
+pub fn ping(args: &PingArgs, log: &LogArgs) -> Ended {
+    let address = resolve(args).map_err(Failure::usage)?;
+    let plan = Arc::new(plan(args, address)?);
+    let stop = signals::stop_flag()?;
+    let (sampling, taken) = match &args.samples {
+        Some(path) => {
+            let file = Samples::create(path).with_context(|| format!("--samples: {}", path.display()))?;
+            let (samples, taken) = samples::channel();
+            (Some(samples), Some((taken, file)))
+        }
+        None => (None, None),
+    };
+    let options = Options {
+        io: args.io.into(),
+        cores: args.cores.clone().map(|cores| cores.0).unwrap_or_default(),
+        count: Some(args.probes()),
+        samples: sampling.clone(),
+        flows_listed: Some(plan.flows.len()),
+        ..Options::default()
+    };
+    if options.cores.len() > 1 {
+        return Err(Failure::usage(anyhow!("--cores: {:?} given, a ping runs on one; name one CPU", options.cores)));
+    }
+    let accumulated = Arc::new(Mutex::new(Accumulator::new()));
+    let deliver = {
+        let accumulated = Arc::clone(&accumulated);
+        move |summaries: Vec<crate::summary::Summary>| {
+            let mut sum = accumulated.lock().unwrap_or_else(PoisonError::into_inner);
+            summaries.iter().for_each(|summary| sum.add(summary));
+        }
+    };
+    let began = Instant::now();
+    let collector = Collector::start(&plan, &options, deliver)?;
+    drop(options); // its end of the channel of samples
+    tracing::debug!("{}", collector.features);
+    let io = io_word(collector.features.io);
+    let ports: Vec<u16> = collector.flow_sources.iter().map(SocketAddr::port).collect();
+    let writer = taken.map(|(taken, file)| std::thread::spawn(move || write(&taken, file, &ports)));
+    let bar = progress::Bar::new(args.probes(), log.quiet || args.json);
+    let mut sending = None;
+    while !collector.is_finished() {
+        std::thread::sleep(LOOK);
+        let shared = &collector.progress()[0];
+        let now =
+            progress::Progress { sent: shared.sent.get(), replied: shared.replied.get(), lost: shared.lost.get() };
+        bar.show(&now);
+        if now.sent >= args.probes() {
+            sending.get_or_insert(began.elapsed());
+        }
+        if stop.load(Ordering::Relaxed) {
+            sending.get_or_insert(began.elapsed());
+            collector.stop();
+        }
+    }
+    bar.finish();
+    let sending = sending.unwrap_or_else(|| began.elapsed());
+    collector.join()?;
+    let dropped = sampling.map_or(0, |samples| samples.dropped.get());
+    if let Some(writer) = writer {
+        writer.join().map_err(|_| anyhow!("--samples: the writer ended by a panic"))??;
+        if dropped > 0 {
+            tracing::warn!("--samples: {dropped} round trips are not in the file, it was too slow; lower --rate");
+        }
+    }
+    let sum = accumulated.lock().unwrap_or_else(PoisonError::into_inner);
+    let summary = sum.summary().ok_or_else(|| anyhow!("stopped before the first probe was sent"))?;
+    let report = Report {
+        host: &args.target.host,
+        address,
+        size: args.payload(),
+        rate: args.rate,
+        sending,
+        io,
+        summary: &summary,
+        flows: &summary.worst_flows,
+    };
+    exit::print(&if args.json {
+        ping_json::report(&report)?
+    } else {
+        view::report(&report, layout::terminal_width())
+    })?;
+    Ok(if summary.counts.replied == 0 { Done::AllLost } else { Done::Fine })
+}
+
+/// Writes round trips until the worker is gone.
+fn write(
+    taken: &crossbeam_channel::Receiver<samples::Sample>,
+    mut file: Samples<std::io::BufWriter<std::fs::File>>,
+    ports: &[u16],
+) -> std::io::Result<()> {
+    for sample in taken {
+        let port = ports.get(sample.flow.0 as usize).copied().unwrap_or(0);
+        file.write(port, &sample.singleton)?;
+    }
+    file.finish()
+}
+
+/// The address to probe: of the family asked for, and of the source's.
+fn resolve(args: &PingArgs) -> anyhow::Result<SocketAddr> {
+    let host = &args.target.host;
+    let wanted = |ip: &IpAddr| {
+        !(args.ipv4 && ip.is_ipv6() || args.ipv6 && ip.is_ipv4())
+            && args.source.is_none_or(|source| source.is_ipv4() == ip.is_ipv4())
+    };
+    let found = System.resolve(host).with_context(|| format!("{host}: not found"))?;
+    let ip = found
+        .iter()
+        .find(|ip| wanted(ip))
+        .ok_or_else(|| anyhow!("{host}: has only {found:?}, none of the family asked for; drop -4, -6 or --source"))?;
+    Ok(SocketAddr::new(*ip, args.target.port))
+}
+
+fn plan(args: &PingArgs, address: SocketAddr) -> Result<Plan, Failure> {
+    let single = Single {
+        targets: vec![Target { host: args.target.host.clone(), address, group: String::new(), tags: Arc::default() }],
+        source_ports: args.source_ports,
+        cycles_per_second: args.rate / f64::from(args.source_ports),
+        pacing: Pacing::Periodic,
+        shape: Shape {
+            port_name: String::new(),
+            method: MethodKind::Udp,
+            dscp: args.dscp,
+            size: args.payload(),
+            stamps: args.tx_timestamps,
+            key: key(args.key_file.as_deref())?.map(Arc::new),
+        },
+        bind: args.source,
+        loss_threshold: args.timeout,
+        interval: INTERVAL,
+    };
+    let (mut plan, _) = single.plan(&System).map_err(Failure::usage)?;
+    if args.source_port != 0 {
+        for (source, port) in plan.sources.iter_mut().zip(args.source_port..) {
+            source.bind.set_port(port);
+        }
+    }
+    Ok(plan)
+}

@@ -1,0 +1,104 @@
+//! The summary thread: takes closed tallies, merges them interval by interval, hands summaries on and
+//! gives the tallies back.
+
+use super::ledger::{Closed, Timetable};
+use super::share::Share;
+use crate::config::Plan;
+use crate::probe::IntervalId;
+use crate::summary::Summary;
+use crate::summary::interval::{FlowAddress, Merger, Span};
+use crate::summary::tally::{Layout, Tally};
+use crate::time::{Clock, Delay, Monotonic, SystemClock, Wall};
+use crossbeam_channel::{Receiver, Sender};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the thread needs.
+pub struct Summaries {
+    merger: Merger,
+    timetable: Timetable,
+    /// When sending ends, if that is known.
+    end: Monotonic,
+}
+
+impl Summaries {
+    /// `locals` are the local addresses of each worker's sockets.
+    pub fn new(
+        plan: &Arc<Plan>,
+        shares: &[Share],
+        locals: &[Vec<SocketAddr>],
+        layouts: Vec<Arc<Layout>>,
+        timetable: Timetable,
+        duration: Option<Duration>,
+    ) -> Summaries {
+        let mut local_of: Vec<SocketAddr> = plan.sources.iter().map(|source| source.bind).collect();
+        for (share, locals) in shares.iter().zip(locals) {
+            for (source, local) in share.sources.iter().zip(locals) {
+                local_of[*source as usize] = *local;
+            }
+        }
+        let paths = plan.paths.iter().cloned().map(Arc::new).collect();
+        let plan = Arc::clone(plan);
+        let address = move |flow: u32| {
+            let flow = plan.flows[flow as usize];
+            let mut source = local_of[flow.source as usize];
+            if source.ip().is_unspecified() {
+                source.set_ip(plan.paths[flow.path as usize].src);
+            }
+            let target = plan.targets[flow.target as usize].address;
+            FlowAddress { source, target, dscp: plan.shapes[flow.shape as usize].dscp }
+        };
+        let end = duration.map_or(Monotonic(u64::MAX), |duration| timetable.start.after(duration));
+        Summaries { merger: Merger::new(paths, layouts, address), timetable, end }
+    }
+
+    /// Lists up to `flows` flows per summary in place of the few worst.
+    pub fn listing(mut self, flows: usize) -> Summaries {
+        self.merger = self.merger.listing(flows);
+        self
+    }
+
+    /// Runs until every worker is gone.
+    pub fn run(mut self, closed: &Receiver<Closed>, backs: &[Sender<Tally>], mut deliver: impl FnMut(Vec<Summary>)) {
+        for closed in closed {
+            let span = self.span(closed.interval);
+            let summaries = match closed.tally {
+                Some(mut tally) => {
+                    let summaries = self.merger.add(&tally, span);
+                    tally.clear();
+                    if let Some(back) = backs.get(usize::from(closed.worker)) {
+                        let _ = back.try_send(tally); // the worker is gone, or has as many as it can use
+                    }
+                    summaries
+                }
+                None => self.merger.dropped(closed.worker, closed.interval, span),
+            };
+            if let Some(summaries) = summaries {
+                self.close_before(closed.interval, &mut deliver);
+                deliver(summaries);
+            }
+        }
+        self.close_before(IntervalId(u32::MAX), &mut deliver);
+    }
+
+    /// Closes older intervals that a worker skipped: it was held up for a whole interval, or gave a tally up.
+    fn close_before(&mut self, interval: IntervalId, deliver: &mut impl FnMut(Vec<Summary>)) {
+        let older: Vec<IntervalId> = self.merger.waiting().filter(|waiting| *waiting < interval).collect();
+        for waiting in older {
+            let span = self.span(waiting);
+            if let Some(summaries) = self.merger.close(waiting, span) {
+                deliver(summaries);
+            }
+        }
+    }
+
+    /// When an interval was, in wall time as the clock is now; the last one ends when sending ended.
+    fn span(&self, interval: IntervalId) -> Span {
+        let (now, wall) = (SystemClock.monotonic(), SystemClock.wall());
+        let end = self.timetable.end(interval).min(self.end).min(now);
+        let start = Monotonic(self.timetable.start.after(self.timetable.interval * interval.0).0).min(end);
+        let at = |instant: Monotonic| -> Wall { wall.plus(Delay(-(now.since(instant) as i64))) };
+        Span { start: at(start), end: at(end) }
+    }
+}

@@ -1,0 +1,161 @@
+//! The whole role on loopback, over both networks, against a reflector of the test's own.
+
+use super::*;
+use crate::config::plan::{Flow, Source, Target, Test};
+use crate::probe::shape::{Dscp, MethodKind, Pacing, Shape, StampPolicy};
+use crate::summary::Path;
+use crate::summary::accumulator::Accumulator;
+use std::net::UdpSocket;
+use std::sync::Mutex;
+
+/// Answers every probe with its own bytes as a stateless reflector without stamps would, until dropped.
+struct Echo {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Echo {
+    /// Drops every `lose`-th probe; 0: none.
+    fn start(lose: u64) -> Echo {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
+        socket.set_read_timeout(Some(Duration::from_millis(20))).expect("sets");
+        let address = socket.local_addr().expect("bound");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0u8; 2048];
+            let mut count = 0u64;
+            while !stopped.load(Ordering::Relaxed) {
+                let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+                count += 1;
+                if lose != 0 && count.is_multiple_of(lose) {
+                    continue;
+                }
+                let probe = buffer;
+                // RFC 8762 §4.3.1: sequence, T3 … T2 at 16, the sender's fields at 24
+                buffer[16..44].fill(0);
+                buffer[24..38].copy_from_slice(&probe[0..14]);
+                let now = crate::time::ntp::to_ntp(SystemClock.wall()).to_be_bytes();
+                buffer[4..12].copy_from_slice(&now);
+                buffer[16..24].copy_from_slice(&now);
+                let _ = socket.send_to(&buffer[..length], from);
+            }
+        });
+        Echo { address, stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn plan(target: SocketAddr, ports: u32, cycles_per_second: f64) -> Arc<Plan> {
+    let localhost = "127.0.0.1".parse().expect("valid");
+    Arc::new(Plan {
+        interval: Duration::from_millis(300),
+        api: None,
+        shapes: vec![Shape {
+            port_name: "p".into(),
+            method: MethodKind::Udp,
+            dscp: Dscp(46),
+            size: 64,
+            stamps: StampPolicy::All,
+            key: None,
+        }],
+        sources: (0..ports)
+            .map(|_| Source {
+                bind: SocketAddr::new(localhost, 0),
+                shape: 0,
+                loss_threshold: Duration::from_millis(200),
+            })
+            .collect(),
+        targets: vec![Target { host: "127.0.0.1".into(), address: target, group: "g".into(), tags: Arc::default() }],
+        flows: (0..ports).map(|source| Flow { source, target: 0, shape: 0, path: 0 }).collect(),
+        paths: vec![Path {
+            src: localhost,
+            dst: target.ip(),
+            method: MethodKind::Udp,
+            dscp: Dscp(46),
+            group: "g".into(),
+            tags: Arc::default(),
+        }],
+        tests: vec![Test {
+            targets: "g".into(),
+            port_group: "p".into(),
+            flows: 0..ports,
+            cycles_per_second,
+            pacing: Pacing::Periodic,
+        }],
+    })
+}
+
+fn run(plan: &Arc<Plan>, io: IoChoice, cores: Vec<usize>, duration_ms: u64) -> (Vec<Summary>, u64) {
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let deliver = {
+        let taken = Arc::clone(&taken);
+        move |summaries: Vec<Summary>| taken.lock().expect("not poisoned").extend(summaries)
+    };
+    let options = Options { io, cores, duration: Some(Duration::from_millis(duration_ms)), ..Options::default() };
+    let collector = Collector::start(plan, &options, deliver).expect("starts");
+    let progress: Vec<_> = collector.progress().to_vec();
+    collector.join().expect("ends well");
+    let sent = progress.iter().map(|p| p.sent.get()).sum();
+    let summaries = std::mem::take(&mut *taken.lock().expect("not poisoned"));
+    (summaries, sent)
+}
+
+#[test]
+fn every_probe_is_accounted_for_and_measured() {
+    let echo = Echo::start(0);
+    for io in [IoChoice::Uring, IoChoice::Mmsg] {
+        let (summaries, sent) = run(&plan(echo.address, 4, 100.0), io, Vec::new(), 1_000);
+        assert_eq!(summaries.len(), 4, "{io:?}: three whole intervals and a part");
+        let mut all = Accumulator::new();
+        summaries.iter().for_each(|summary| all.add(summary));
+        let counts = *all.counts();
+        assert_eq!(counts.sent, sent);
+        assert_eq!((counts.sent + counts.not_sent) / 4, 100, "{io:?}: {counts:?}");
+        assert_eq!(counts.replied, counts.sent, "{io:?}: {counts:?}");
+        let summary = all.summary().expect("something was counted");
+        let rtt = summary.rtt.expect("measured");
+        assert_eq!(rtt.samples + counts.stamps_missing, counts.replied, "{io:?}");
+        assert!(rtt.min > 0 && rtt.p50 < 50_000_000, "{io:?}: {rtt:?}");
+        assert_eq!(summary.sent_by, Some(crate::time::StampSource::Kernel), "{io:?}");
+        for pair in summaries.windows(2) {
+            let gap = pair[1].start.minus(pair[0].end).0;
+            assert!(gap.abs() < 1_000_000, "{io:?}: intervals follow one another, not {gap} ns apart");
+        }
+    }
+}
+
+#[test]
+fn losses_are_counted_where_they_happened() {
+    let echo = Echo::start(10);
+    let (summaries, sent) = run(&plan(echo.address, 1, 500.0), IoChoice::Auto, Vec::new(), 600);
+    let lost: u64 = summaries.iter().map(|summary| summary.counts.lost).sum();
+    assert_eq!(lost, sent / 10);
+}
+
+#[test]
+fn two_workers_make_one_summary() {
+    let echo = Echo::start(0);
+    let (summaries, sent) = run(&plan(echo.address, 4, 50.0), IoChoice::Auto, vec![0, 1], 600);
+    assert_eq!(summaries.len(), 2);
+    assert_eq!(summaries.iter().map(|summary| summary.counts.sent).sum::<u64>(), sent);
+    assert!(summaries.iter().all(|summary| summary.flows == 4));
+}
+
+#[test]
+fn a_port_in_use_is_named_with_its_worker() {
+    let taken = UdpSocket::bind("127.0.0.1:0").and_then(|s| Ok((s.local_addr()?, s))).expect("binds");
+    let mut plan = (*plan("127.0.0.1:9".parse().expect("valid"), 1, 1.0)).clone();
+    plan.sources[0].bind = taken.0;
+    let error = Collector::start(&Arc::new(plan), &Options::default(), drop).expect_err("in use").to_string();
+    assert!(error.contains(&taken.0.to_string()), "{error}");
+}

@@ -1,0 +1,394 @@
+//! The hot loop of a collector.
+//!
+//! ```text
+//! schedule → method.write → in flight → network   (fill)
+//! network → method.read → in flight → ledger      (drain)
+//!                         in flight → ledger      (expire)
+//!                                     ledger → summary thread (hand over)
+//! ```
+//!
+//! One thread, pinned; it owns everything it touches and shares the stop flag, its counters (written
+//! once a tick) and its end of a channel. After start it does not allocate, lock, log or block.
+
+use super::clock_watch::ClockWatch;
+use super::ledger::{Ledger, Timetable};
+use super::progress::Progress;
+use super::samples::Samples;
+use crate::net::{Event, IcmpMeaning, Network, Outbox, Outgoing, Received, SocketId, Wait};
+use crate::probe::inflight::{Departure, InFlight};
+use crate::probe::method::Method;
+use crate::probe::outcome::{Outcome, Record};
+use crate::probe::schedule::{Due, Schedule};
+use crate::probe::{FlowId, IntervalId, Seq};
+use crate::time::{Clock, Monotonic};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// A probe later than this is not sent any more: the schedule never slides, and after a stall the
+/// network gets no burst longer than this.
+pub const MAX_LATENESS: Duration = Duration::from_millis(50);
+/// Probes handed to the network per tick.
+pub const BATCH: usize = 64;
+/// Probes given up per tick after a stall, so that a tick stays short.
+const GIVE_UP_BATCH: usize = 4096;
+/// From this rate on the worker spins between probes; below, it sleeps.
+pub const SPIN_RATE: f64 = 20_000.0;
+/// The longest sleep: how soon a stop is noticed.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
+/// The shortest sleep of a worker that does not spin: one wake-up serves all probes due within it.
+const TICK: Duration = Duration::from_micros(100);
+
+/// What a flow needs at sending time, in one cache line.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Destination.
+    pub to: SocketAddr,
+    /// The worker's socket.
+    pub socket: SocketId,
+    /// Which in-flight ring.
+    pub lane: u8,
+    /// Which method.
+    pub method: u8,
+    /// Traffic-class byte, when other than the socket's.
+    pub traffic_class: Option<u8>,
+    /// Stamp one probe in this many; 0: none.
+    pub stamp_one_in: u32,
+}
+
+/// What a socket's datagrams are read with.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader {
+    /// Which in-flight ring its probes are in.
+    pub lane: u8,
+    /// Which method reads them.
+    pub method: u8,
+}
+
+/// All a worker is made of besides its network and clock.
+#[derive(Debug)]
+pub struct Parts {
+    /// When probes are due.
+    pub schedule: Schedule,
+    /// Probes in flight, one ring per loss threshold.
+    pub lanes: Vec<InFlight>,
+    /// By lane: its loss threshold.
+    pub thresholds: Vec<Duration>,
+    /// By flow.
+    pub routes: Vec<Route>,
+    /// By socket.
+    pub readers: Vec<Reader>,
+    /// Ways to write and read probes.
+    pub methods: Vec<Method>,
+    /// Open tallies.
+    pub ledger: Ledger,
+    /// When intervals end.
+    pub timetable: Timetable,
+    /// Whether to spin between probes.
+    pub spin: bool,
+    /// Stop sending then.
+    pub end: Option<Monotonic>,
+    /// Stop sending after this many probes.
+    pub count: Option<u64>,
+    /// Where singletons go, when somebody wants them.
+    pub samples: Option<Samples>,
+    /// Counters for others to read.
+    pub progress: Arc<Progress>,
+    /// Stop sending when set.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// The worker.
+pub struct Worker<N: Network, C: Clock> {
+    network: N,
+    clock: C,
+    parts: Parts,
+    watch: ClockWatch,
+    /// A due probe for which there was no room in flight.
+    held: Option<Due>,
+    /// Counts probes, for stamping one in N.
+    probes: u64,
+    stopped_at: Option<Monotonic>,
+    drops_seen: u64,
+}
+
+impl<N: Network, C: Clock> Worker<N, C> {
+    /// A worker that is ready to run.
+    pub fn new(network: N, clock: C, parts: Parts) -> Worker<N, C> {
+        Worker {
+            network,
+            clock,
+            parts,
+            watch: ClockWatch::default(),
+            held: None,
+            probes: 0,
+            stopped_at: None,
+            drops_seen: 0,
+        }
+    }
+
+    /// Runs until stopped and the last probe in flight is decided.
+    ///
+    /// # Errors
+    /// The network broke: a ring or socket error that no retry mends.
+    pub fn run(mut self) -> io::Result<()> {
+        loop {
+            let now = self.clock.monotonic();
+            self.look_for_stop(now);
+            let more = self.fill(now);
+            self.network.wait(self.how_long(now, more))?;
+            let emptied = self.drain();
+            let now = self.clock.monotonic();
+            if emptied {
+                self.expire(now);
+            }
+            let done = self.hand_over(now);
+            self.publish();
+            if done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends what is due; true when more is due than one batch.
+    fn fill(&mut self, now: Monotonic) -> bool {
+        if self.stopped_at.is_some() || now < self.parts.timetable.start {
+            return false;
+        }
+        let interval = self.parts.timetable.interval_at(now);
+        if !self.parts.ledger.open(interval) {
+            return false; // no tally has come back: what is due is late, then not sent
+        }
+        let (mut sent, mut given_up) = (0, 0);
+        while sent < BATCH && given_up < GIVE_UP_BATCH {
+            let Some(due) = self.held.take().or_else(|| self.parts.schedule.take_due(now)) else { return false };
+            let lateness = now.since(due.at);
+            if lateness > crate::time::nanos(MAX_LATENESS) {
+                given_up += 1;
+                self.parts.ledger.record(&Record { flow: due.flow, interval, outcome: Outcome::NotSent });
+                self.parts.progress.not_sent.add(1);
+                continue;
+            }
+            if !self.depart(due.flow, interval, now) {
+                self.held = Some(due);
+                return true;
+            }
+            if let Some(tally) = self.parts.ledger.newest() {
+                tally.sent_late_by(lateness);
+            }
+            sent += 1;
+            if self.parts.count.is_some_and(|count| self.probes >= count) {
+                self.stop(now);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Sends one probe of a flow; false when its ring is full.
+    #[inline]
+    fn depart(&mut self, flow: FlowId, interval: IntervalId, now: Monotonic) -> bool {
+        let Parts { routes, lanes, methods, ledger, progress, .. } = &mut self.parts;
+        let route = &routes[flow.0 as usize];
+        let lane = &mut lanes[usize::from(route.lane)];
+        if lane.next().is_none() {
+            return false;
+        }
+        let stamped = route.stamp_one_in != 0 && self.probes.is_multiple_of(u64::from(route.stamp_one_in));
+        self.probes += 1;
+        let wall = self.clock.wall();
+        let departure = Departure { flow, interval, at: now, wall, stamped, clock_epoch: self.watch.epoch() };
+        let seq = lane.depart(departure, &mut |record| ledger.record(&record));
+        progress.sent.add(1);
+        let datagram = Outgoing {
+            socket: route.socket,
+            to: route.to,
+            key: seq.0,
+            stamp: stamped,
+            traffic_class: route.traffic_class,
+            from: None,
+        };
+        let method = &methods[usize::from(route.method)];
+        self.network.outbox().send(&datagram, |buffer| method.write(seq, wall, buffer));
+        true
+    }
+
+    /// When to look again: at once while more is due, else at the next probe; replies and stamps
+    /// carry the kernel's times and wait for that.
+    fn how_long(&self, now: Monotonic, more: bool) -> Wait {
+        if more {
+            return Wait::No;
+        }
+        let longest = now.after(LONGEST_WAIT);
+        if let Some(stopped) = self.stopped_at {
+            // nothing to send: replies end the wait, so that the last one ends the run
+            let decided = stopped.after(self.parts.longest_threshold());
+            return Wait::EventOrUntil(decided.min(longest).max(now.after(TICK)));
+        }
+        let due = self.parts.schedule.next_due().unwrap_or(longest).max(self.parts.timetable.start);
+        if self.parts.spin && due < now.after(LONGEST_WAIT) {
+            return Wait::No;
+        }
+        Wait::Until(due.max(now.after(TICK)).min(longest))
+    }
+
+    /// Takes in what the network reports; false when it may have more, so that nothing may expire yet.
+    fn drain(&mut self) -> bool {
+        if self.watch.stepped(&self.clock) {
+            self.parts.progress.clock_steps.add(1);
+            if let Some(tally) = self.parts.ledger.newest() {
+                tally.clock_stepped();
+            }
+        }
+        let (parts, epoch) = (&mut self.parts, self.watch.epoch());
+        let mut events = 0usize;
+        self.network.drain(|_, event| {
+            events += 1;
+            match event {
+                Event::Received(datagram) => parts.received(&datagram, epoch),
+                Event::Transmitted { socket, key, at } => {
+                    let Parts { lanes, readers, ledger, progress, samples, .. } = &mut *parts;
+                    let lane = &mut lanes[usize::from(readers[usize::from(socket.0)].lane)];
+                    let known = lane.transmitted(Seq(key), at, &mut |record| {
+                        note(&record, ledger, progress, samples);
+                    });
+                    progress.stray_stamps.add(u64::from(!known));
+                }
+                Event::SendFailed { socket, key, errno } => {
+                    parts.progress.last_send_error.set(errno.unsigned_abs().into());
+                    parts.end_probe(socket, Seq(key), Outcome::SendFailed);
+                }
+                Event::Icmp { socket, to, meaning, quoted, .. } => parts.icmp(socket, to, meaning, quoted),
+            }
+        });
+        let drops = self.network.counters().local_drops;
+        if drops != self.drops_seen
+            && let Some(tally) = self.parts.ledger.newest()
+        {
+            tally.local_drops(drops - self.drops_seen);
+            self.drops_seen = drops;
+        }
+        events < 2 * BATCH
+    }
+
+    /// Declares lost what has waited a loss threshold.
+    fn expire(&mut self, now: Monotonic) {
+        let Parts { lanes, ledger, progress, samples, .. } = &mut self.parts;
+        for lane in lanes {
+            lane.expire(now, &mut |record| note(&record, ledger, progress, samples));
+        }
+    }
+
+    /// Closes intervals whose probes are all decided; true when the worker is done.
+    fn hand_over(&mut self, now: Monotonic) -> bool {
+        let longest = self.parts.longest_threshold();
+        let Parts { ledger, timetable, lanes, thresholds, .. } = &mut self.parts;
+        let idle = lanes.iter().all(|lane| lane.is_empty() && lane.awaiting_stamps() == 0);
+        let flushed = self.stopped_at.is_some() && idle;
+        while let Some(oldest) = ledger.oldest() {
+            let end = timetable.end(oldest);
+            // the clock alone is not enough: expiry waits while the network may still hold replies
+            let decided = end.after(longest) <= now
+                && lanes
+                    .iter()
+                    .zip(&*thresholds)
+                    .all(|(lane, threshold)| lane.next_expiry().is_none_or(|expiry| expiry >= end.after(*threshold)));
+            if !decided && !flushed {
+                break;
+            }
+            ledger.close_oldest();
+        }
+        let handed = ledger.hand_over();
+        flushed && handed && ledger.oldest().is_none()
+    }
+
+    fn look_for_stop(&mut self, now: Monotonic) {
+        let over = self.parts.end.is_some_and(|end| now >= end);
+        if self.stopped_at.is_none() && (over || self.parts.stop.load(Ordering::Relaxed)) {
+            self.stop(now);
+        }
+    }
+
+    fn stop(&mut self, now: Monotonic) {
+        self.stopped_at = Some(now);
+        self.held = None;
+    }
+
+    /// Shows the counters to others, once a tick.
+    fn publish(&mut self) {
+        let in_flight = self.parts.lanes.iter().map(InFlight::len).sum::<usize>();
+        self.parts.progress.in_flight.set(in_flight as u64);
+        self.parts.progress.given_up.set(self.parts.ledger.given_up);
+        self.parts.progress.net(&self.network.counters());
+    }
+}
+
+/// One record into the tally, the counters and the samples.
+#[inline]
+fn note(record: &Record, ledger: &mut Ledger, progress: &Progress, samples: &mut Option<Samples>) {
+    ledger.record(record);
+    match record.outcome {
+        Outcome::Replied { .. } => progress.replied.add(1),
+        Outcome::Lost | Outcome::Refused | Outcome::Unreachable => progress.lost.add(1),
+        Outcome::SendFailed => progress.send_failed.add(1),
+        Outcome::Measured(singleton) => {
+            if let Some(samples) = samples {
+                samples.push(record.flow, &singleton);
+            }
+        }
+        _ => {}
+    }
+}
+
+impl Parts {
+    fn longest_threshold(&self) -> Duration {
+        self.thresholds.iter().copied().max().unwrap_or_default()
+    }
+
+    #[inline]
+    fn received(&mut self, datagram: &Received<'_>, clock_epoch: u8) {
+        let Parts { lanes, readers, methods, routes, ledger, progress, samples, .. } = self;
+        let reader = readers[usize::from(datagram.socket.0)];
+        let lane = &mut lanes[usize::from(reader.lane)];
+        let Ok(reply) = methods[usize::from(reader.method)].read(datagram.payload) else {
+            return progress.unreadable.add(1);
+        };
+        // only the one who was asked may answer, to the socket that asked
+        let asked = lane.flow_of(reply.seq).map(|flow| &routes[flow.0 as usize]);
+        if !asked.is_some_and(|route| route.to == datagram.from && route.socket == datagram.socket) {
+            return progress.unasked.add(1);
+        }
+        lane.reply(&reply, datagram.at, clock_epoch, &mut |record| note(&record, ledger, progress, samples));
+    }
+
+    fn icmp(&mut self, socket: SocketId, to: SocketAddr, meaning: IcmpMeaning, quoted: &[u8]) {
+        let outcome = match meaning {
+            IcmpMeaning::Refused => Outcome::Refused,
+            IcmpMeaning::Unreachable | IcmpMeaning::TooBig(_) => Outcome::Unreachable,
+        };
+        let reader = self.readers[usize::from(socket.0)];
+        let lane = &self.lanes[usize::from(reader.lane)];
+        let of = |flow: FlowId| {
+            let route = &self.routes[flow.0 as usize];
+            route.to == to && route.socket == socket
+        };
+        let quoted = self.methods[usize::from(reader.method)].read_quoted(quoted);
+        let seq = quoted.filter(|seq| lane.flow_of(*seq).is_some_and(of)).or_else(|| {
+            // a router may quote no more than the UDP header: then the flow's newest probe is meant
+            let flow = (0..self.routes.len() as u32).map(FlowId).find(|flow| of(*flow))?;
+            lane.newest_of(flow)
+        });
+        match seq {
+            Some(seq) => self.end_probe(socket, seq, outcome),
+            None => self.progress.unasked.add(1),
+        }
+    }
+
+    fn end_probe(&mut self, socket: SocketId, seq: Seq, outcome: Outcome) {
+        let Parts { lanes, readers, ledger, progress, samples, .. } = self;
+        let lane = &mut lanes[usize::from(readers[usize::from(socket.0)].lane)];
+        lane.fail(seq, outcome, &mut |record| note(&record, ledger, progress, samples));
+    }
+}

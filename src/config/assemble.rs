@@ -1,0 +1,450 @@
+//! From a [`Draft`] to a [`Plan`]: resolves hosts, and lists sources, flows and paths in the order of the file.
+//!
+//! Everything is counted before it is allocated. Not responsible for the ranges of single values.
+//! Read [`assemble`] first.
+
+use super::draft::*;
+use super::file::not_one_host;
+use super::link::{Linked, bounds, link};
+use super::plan::{self, Flow, Plan, Source, Target, Test};
+use super::problem::{Place, Problems};
+use super::surroundings::Surroundings;
+use crate::probe::shape::{Dscp, MethodKind};
+use crate::summary;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// Threads that ask the resolver at the same time.
+const RESOLVERS: usize = 16;
+
+/// Makes the plan, or notes why not.
+pub(super) fn assemble(draft: &Draft, surroundings: &impl Surroundings, problems: &mut Problems) -> Option<Plan> {
+    let tests = link(draft, problems);
+    if problems.failed() {
+        return None; // a group may lack a port: the counts would be wrong
+    }
+    bounds(draft, &tests, problems);
+    if problems.failed() {
+        return None;
+    }
+    let hosts = resolve(draft, &tests, surroundings);
+    let mut assembly = Assembly::new(draft, surroundings, hosts, problems);
+    let api = assembly.api();
+    for test in &tests {
+        assembly.test(test);
+    }
+    let Assembly { mut plan, .. } = assembly.finish();
+    plan.api = api;
+    limits_of(&plan, problems);
+    (!problems.failed()).then_some(plan)
+}
+
+/// Checks what is only known of the whole plan.
+fn limits_of(plan: &Plan, problems: &mut Problems) {
+    if plan.sources.len() > plan::MAX_SOURCES {
+        let what = format!("{} sockets asked, {} possible", plan.sources.len(), plan::MAX_SOURCES);
+        problems.error(None, "port_groups", what, "lower a count");
+    }
+    let slots: usize = plan.in_flight().iter().map(|ring| ring.slots).sum();
+    if slots > plan::MAX_IN_FLIGHT {
+        let what = format!("{slots} probes in flight asked, {} possible", plan::MAX_IN_FLIGHT);
+        problems.error(None, "rate_limits", what, "lower cps, or a timeout");
+    }
+}
+
+type Hosts = HashMap<String, Result<Vec<IpAddr>, String>>;
+
+/// Asks for every name in use once, several at a time.
+fn resolve(draft: &Draft, tests: &[Linked], surroundings: &impl Surroundings) -> Hosts {
+    let mut names = BTreeSet::new();
+    let mut ask = |name: &str| names.insert(name.to_string());
+    for test in tests {
+        for target in draft.targets[test.targets].targets.iter().filter(|target| target.ip.is_none()) {
+            ask(&target.host);
+        }
+        for &port in &test.ports {
+            if let Bind::Host(name) = &draft.ports[port].ip.value {
+                ask(name);
+            }
+        }
+    }
+    if let Some(ApiDraft { ip: Bind::Host(name), .. }) = &draft.api {
+        ask(name);
+    }
+    let names: Vec<String> = names.into_iter().collect();
+    let answer = |name: &String| {
+        let found = surroundings.resolve(name).map_err(|e| e.to_string());
+        let found = found.and_then(|ips| if ips.is_empty() { Err("no address".to_string()) } else { Ok(ips) });
+        (name.clone(), found.map(|ips| ips.into_iter().map(|ip| ip.to_canonical()).collect()))
+    };
+    let share = names.len().div_ceil(RESOLVERS).max(1);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            names.chunks(share).map(|part| scope.spawn(move || part.iter().map(answer).collect::<Vec<_>>())).collect();
+        // a resolver that panics leaves its names out: they are reported as unresolved
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+    })
+}
+
+/// A path's identity, as upstream's summaries plus method and class.
+type PathId = (IpAddr, IpAddr, MethodKind, Dscp);
+
+/// The lists of a plan, growing.
+struct Assembly<'d, S> {
+    draft: &'d Draft,
+    surroundings: &'d S,
+    hosts: Hosts,
+    problems: &'d mut Problems,
+    plan: Plan,
+    shapes: HashMap<usize, u32>,
+    fixed_sources: HashMap<SocketAddr, u32>,
+    /// Per family and fixed port: the addresses bound.
+    bound: HashMap<(Family, u16), (bool, IpAddr)>,
+    /// Per draft target: its index in the plan for an IPv4 and an IPv6 address.
+    targets: HashMap<(usize, usize), [Option<u32>; 2]>,
+    paths: HashMap<PathId, u32>,
+    source_addresses: HashMap<IpAddr, Option<IpAddr>>,
+    /// Mistakes about hosts already noted.
+    noted: HashSet<(usize, usize)>,
+    /// Per destination: the draft target that stands last in the file.
+    last_by_address: HashMap<IpAddr, (usize, usize)>,
+}
+
+impl<'d, S: Surroundings> Assembly<'d, S> {
+    fn new(draft: &'d Draft, surroundings: &'d S, hosts: Hosts, problems: &'d mut Problems) -> Assembly<'d, S> {
+        Assembly {
+            draft,
+            surroundings,
+            hosts,
+            problems,
+            plan: Plan {
+                interval: draft.interval.value,
+                api: None,
+                shapes: Vec::new(),
+                sources: Vec::new(),
+                targets: Vec::new(),
+                flows: Vec::new(),
+                paths: Vec::new(),
+                tests: Vec::new(),
+            },
+            shapes: HashMap::new(),
+            fixed_sources: HashMap::new(),
+            bound: HashMap::new(),
+            targets: HashMap::new(),
+            paths: HashMap::new(),
+            source_addresses: HashMap::new(),
+            noted: HashSet::new(),
+            last_by_address: HashMap::new(),
+        }
+    }
+
+    fn api(&mut self) -> Option<SocketAddr> {
+        let api = self.draft.api.as_ref()?;
+        let ip = match &api.ip {
+            Bind::Address(ip) => Some(*ip),
+            Bind::Any(_) => Some(Ipv6Addr::UNSPECIFIED.into()),
+            Bind::Host(name) => self.first_address(name, api.place, "api.bind"),
+        };
+        ip.map(|ip| SocketAddr::new(ip, api.port))
+    }
+
+    fn first_address(&mut self, name: &str, place: Option<Place>, key: &str) -> Option<IpAddr> {
+        match self.hosts.get(name) {
+            Some(Ok(ips)) => ips.first().copied(),
+            unresolved => {
+                let why = unresolved.and_then(|found| found.as_ref().err()).map_or("no answer", |e| e);
+                let what = format!("cannot resolve {}: {why}", super::yaml::quote(name));
+                self.problems.error(place, key, what, "correct the name, or give an address");
+                None
+            }
+        }
+    }
+
+    fn test(&mut self, test: &Linked) {
+        let draft = self.draft;
+        let from = self.plan.flows.len() as u32;
+        let mut seen = HashSet::new();
+        for (i, item) in draft.groups[test.group].items.iter().enumerate() {
+            let key = format!("port_groups.{}[{i}]", draft.groups[test.group].name);
+            self.item(test, test.ports[i], item, &key, &mut seen);
+        }
+        self.duplicates(test);
+        let test_draft = &draft.tests[test.index];
+        self.plan.tests.push(Test {
+            targets: test_draft.targets.value.clone(),
+            port_group: test_draft.port_group.value.clone(),
+            flows: from..self.plan.flows.len() as u32,
+            cycles_per_second: test.cps,
+            pacing: test_draft.pacing,
+        });
+    }
+
+    /// The flows of one item of a port group: source by source, target by target.
+    fn item(&mut self, test: &Linked, port: usize, item: &GroupItem, key: &str, seen: &mut HashSet<(u32, u32)>) {
+        let draft = self.draft;
+        let port_draft = &draft.ports[port];
+        let bind = match &port_draft.ip.value {
+            Bind::Host(name) => {
+                let key = format!("ports.{}.ip", port_draft.shape.port_name);
+                match self.first_address(name, port_draft.ip.place, &key) {
+                    Some(ip) => Bind::Address(ip),
+                    None => return,
+                }
+            }
+            known => known.clone(),
+        };
+        let shape = self.shape(port);
+        // the same for every source port of the item
+        let mut legs = Vec::with_capacity(draft.targets[test.targets].targets.len());
+        for index in 0..draft.targets[test.targets].targets.len() {
+            legs.extend(self.leg(test.targets, index, port_draft, &bind));
+        }
+        let needs = |family| legs.iter().any(|leg: &Leg| leg.family == family);
+        let families: Vec<Family> = [Family::V4, Family::V6].into_iter().filter(|&f| needs(f)).collect();
+        for i in 0..item.count.value {
+            let local_port = if port_draft.port == 0 { 0 } else { port_draft.port.saturating_add(i as u16) };
+            let mut sources = [0; 2];
+            for &family in &families {
+                let ip = match bind {
+                    Bind::Address(ip) => ip,
+                    _ if family == Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+                    _ => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                let Some(source) = self.source(SocketAddr::new(ip, local_port), shape, port_draft, key) else { return };
+                if !seen.insert((source, shape)) {
+                    let what = format!(
+                        "source port {local_port} is used twice in one test: its flows are probed twice a cycle"
+                    );
+                    self.problems.warning(item.port.place, key, what, "remove one");
+                }
+                sources[family as usize] = source;
+            }
+            self.plan.flows.extend(legs.iter().map(|leg| Flow {
+                source: sources[leg.family as usize],
+                target: leg.target,
+                shape,
+                path: leg.path,
+            }));
+        }
+    }
+
+    /// Where one target is reached from a port; `None` with a noted mistake.
+    fn leg(&mut self, group: usize, index: usize, port: &PortDraft, bind: &Bind) -> Option<Leg> {
+        let target = &self.draft.targets[group].targets[index];
+        let key = || match self.draft.targets[group].place {
+            Some(_) => format!("targets.{}[{index}].ip", self.draft.targets[group].name),
+            None => target.host.clone(),
+        };
+        let ip = match target.ip {
+            Some(ip) => ip,
+            None => {
+                let ips = match self.hosts.get(&target.host) {
+                    Some(Ok(ips)) => ips,
+                    _ if self.noted.contains(&(group, index)) => return None,
+                    _ => {
+                        let key = key();
+                        self.noted.insert((group, index));
+                        self.first_address(&target.host, target.place, &key);
+                        return None;
+                    }
+                };
+                let wanted = match bind {
+                    Bind::Address(ip) => Some(Family::of(*ip)),
+                    Bind::Any(family) => *family,
+                    Bind::Host(_) => None,
+                };
+                let fitting = ips.iter().find(|&&ip| wanted == Some(Family::of(ip)));
+                let ip = *fitting.or(ips.first())?;
+                if let Some(kind) = not_one_host(ip) {
+                    let what = format!("{} resolves to {ip}, {kind}", super::yaml::quote(&target.host));
+                    let key = key();
+                    self.problems.error(target.place, &key, what, "give the address of one host");
+                    return None;
+                }
+                ip
+            }
+        };
+        let family = Family::of(ip);
+        let src = match *bind {
+            Bind::Address(src) if Family::of(src) != family => {
+                let what = format!(
+                    "{ip} is {}, ports.{}.ip {src} is {}",
+                    family.name(),
+                    port.shape.port_name,
+                    Family::of(src).name()
+                );
+                let key = key();
+                self.problems.error(target.place, &key, what, "test it with another port, or leave that ip out");
+                return None;
+            }
+            Bind::Address(src) => src,
+            _ => {
+                let known = self.source_addresses.get(&ip).copied();
+                match known {
+                    Some(src) => src?,
+                    None => {
+                        let asked = self.surroundings.source_address(ip);
+                        self.source_addresses.insert(ip, asked.as_ref().ok().copied());
+                        match asked {
+                            Ok(src) => src,
+                            Err(e) => {
+                                let key = key();
+                                let what = format!("no way to {ip}: {e}");
+                                self.problems.error(target.place, &key, what, "add a route, or remove the target");
+                                return None;
+                            }
+                        }
+                    }
+                }
+            }
+        };
+        let last = self.last_by_address.entry(ip).or_insert((group, index));
+        *last = (*last).max((group, index));
+        let target_index = self.target(group, index, ip);
+        let path = self.path((src, ip, port.shape.method, port.shape.dscp));
+        Some(Leg { family, target: target_index, path })
+    }
+
+    fn shape(&mut self, port: usize) -> u32 {
+        *self.shapes.entry(port).or_insert_with(|| {
+            self.plan.shapes.push(self.draft.ports[port].shape.clone());
+            self.plan.shapes.len() as u32 - 1
+        })
+    }
+
+    fn target(&mut self, group: usize, index: usize, ip: IpAddr) -> u32 {
+        let slot = &mut self.targets.entry((group, index)).or_default()[Family::of(ip) as usize];
+        *slot.get_or_insert_with(|| {
+            let target = &self.draft.targets[group].targets[index];
+            self.plan.targets.push(Target {
+                host: target.host.clone(),
+                address: SocketAddr::new(ip, target.port),
+                group: self.draft.targets[group].name.clone(),
+                tags: target.tags.clone(),
+            });
+            self.plan.targets.len() as u32 - 1
+        })
+    }
+
+    fn path(&mut self, id: PathId) -> u32 {
+        *self.paths.entry(id).or_insert_with(|| {
+            let (src, dst, method, dscp) = id;
+            // group and tags follow when every test is known
+            let (group, tags) = (String::new(), Default::default());
+            self.plan.paths.push(summary::Path { src, dst, method, dscp, group, tags });
+            self.plan.paths.len() as u32 - 1
+        })
+    }
+
+    /// The socket bound to `bind`: a new one for port 0, else one for all that ask for it.
+    fn source(&mut self, bind: SocketAddr, shape: u32, port: &PortDraft, key: &str) -> Option<u32> {
+        let loss_threshold = port.timeout.value;
+        if bind.port() != 0 {
+            if let Some(&known) = self.fixed_sources.get(&bind) {
+                let source = &self.plan.sources[known as usize];
+                let first = &self.plan.shapes[source.shape as usize];
+                let differs = if source.loss_threshold != loss_threshold {
+                    "timeout"
+                } else if first.method != port.shape.method {
+                    "method"
+                } else if first.key != port.shape.key {
+                    "key_file"
+                } else {
+                    return Some(known);
+                };
+                let what = format!(
+                    "source port {} is also that of ports.{}, with another {differs}",
+                    bind.port(),
+                    first.port_name
+                );
+                let remedy = format!("use the same {differs}, or another port");
+                self.problems.error(port.place, &format!("ports.{}.{differs}", port.shape.port_name), what, remedy);
+                return None;
+            }
+            let is_wildcard = bind.ip().is_unspecified();
+            let slot = (Family::of(bind.ip()), bind.port());
+            let (wildcard, ip) = *self.bound.entry(slot).or_insert((is_wildcard, bind.ip()));
+            if wildcard != is_wildcard {
+                let what = format!("source port {} is bound to {ip} and to {}", bind.port(), bind.ip());
+                self.problems.error(port.ip.place.or(port.place), key, what, "use different ports, or the same ip");
+                return None;
+            }
+        }
+        let index = self.plan.sources.len() as u32;
+        self.plan.sources.push(Source { bind, shape, loss_threshold });
+        if bind.port() != 0 {
+            self.fixed_sources.insert(bind, index);
+        }
+        Some(index)
+    }
+
+    /// Warns of targets that one test has twice.
+    fn duplicates(&mut self, test: &Linked) {
+        let mut first: HashMap<SocketAddr, u32> = HashMap::new();
+        for index in 0..self.draft.targets[test.targets].targets.len() {
+            let Some(slots) = self.targets.get(&(test.targets, index)) else { continue };
+            for &target in slots.iter().flatten() {
+                let address = self.plan.targets[target as usize].address;
+                let known = *first.entry(address).or_insert(target);
+                // a second test of the same group would only say it again
+                if known != target && self.noted.insert((test.targets, index)) {
+                    let group = &self.draft.targets[test.targets];
+                    self.problems.warning(
+                        group.targets[index].place,
+                        &format!("targets.{}[{index}]", group.name),
+                        format!("{address} stands in this group twice and is probed twice"),
+                        "remove one",
+                    );
+                }
+            }
+        }
+    }
+
+    /// Gives paths the group and the tags of the last target with their address, as upstream does.
+    fn finish(mut self) -> Self {
+        for path in &mut self.plan.paths {
+            if let Some(&(group, index)) = self.last_by_address.get(&path.dst) {
+                path.group = self.draft.targets[group].name.clone();
+                path.tags = self.draft.targets[group].targets[index].tags.clone();
+            }
+        }
+        let mut targets: Vec<_> = self.targets.iter().collect();
+        targets.sort_unstable_by_key(|&(position, _)| *position);
+        for (&(group, index), slots) in targets {
+            for &target in slots.iter().flatten() {
+                let target = &self.plan.targets[target as usize];
+                let Some(&last) = self.last_by_address.get(&target.address.ip()) else { continue };
+                let winner = &self.draft.targets[last.0];
+                if target.tags != winner.targets[last.1].tags || target.group != winner.name {
+                    self.problems.warning(
+                        self.draft.targets[group].targets[index].place,
+                        &format!("targets.{}[{index}]", target.group),
+                        format!(
+                            "{} stands in targets.{}[{}] too: summaries carry that one's group and tags",
+                            target.address.ip(),
+                            winner.name,
+                            last.1
+                        ),
+                        "give both the same tags",
+                    );
+                }
+            }
+        }
+        self
+    }
+}
+
+/// How one target is reached from one port.
+struct Leg {
+    family: Family,
+    target: u32,
+    path: u32,
+}
+
+/// Slots an in-flight ring needs: twice what is sent within the loss threshold, a power of two.
+pub(super) fn slots(rate: f64, loss_threshold: Duration) -> usize {
+    let slots = (rate * 2.0 * loss_threshold.as_secs_f64()).ceil().max(64.0);
+    // `as` saturates; MAX_IN_FLIGHT is checked by the caller
+    (slots as usize).min(1 << 40).next_power_of_two()
+}

@@ -1,0 +1,238 @@
+//! A configuration as read: values checked one by one, names not yet looked up, hosts not yet resolved.
+//!
+//! Read [`Draft`] first. [`super::file`] makes it from YAML, [`super::plan::Single`] from code, and
+//! [`super::assemble`] turns it into a plan.
+
+use super::problem::Place;
+use crate::probe::shape::{Dscp, MethodKind, Pacing, Shape, StampPolicy};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A value and where it was written; no place for defaults.
+#[derive(Clone, Debug)]
+pub(super) struct Located<T> {
+    pub(super) value: T,
+    pub(super) place: Option<Place>,
+}
+
+impl<T> Located<T> {
+    pub(super) fn default(value: T) -> Located<T> {
+        Located { value, place: None }
+    }
+}
+
+/// Address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(super) fn of(ip: IpAddr) -> Family {
+        if ip.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        }
+    }
+}
+
+/// Which local address something binds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Bind {
+    /// Any address; host names prefer this family.
+    Any(Option<Family>),
+    /// This address.
+    Address(IpAddr),
+    /// The first address of this host.
+    Host(String),
+}
+
+/// An entry of `ports`.
+#[derive(Clone, Debug)]
+pub(super) struct PortDraft {
+    pub(super) place: Option<Place>,
+    pub(super) ip: Located<Bind>,
+    pub(super) port: u16,
+    pub(super) timeout: Located<Duration>,
+    pub(super) shape: Shape,
+}
+
+impl PortDraft {
+    /// The entry that counts when the file has none of this name.
+    pub(super) fn built_in(name: &str) -> PortDraft {
+        PortDraft {
+            place: None,
+            ip: Located::default(Bind::Any(Some(Family::V4))),
+            port: 0,
+            timeout: Located::default(Duration::from_secs(1)),
+            shape: Shape {
+                port_name: name.to_string(),
+                method: MethodKind::Udp,
+                dscp: Dscp(0),
+                size: super::keys::MIN_SIZE,
+                stamps: StampPolicy::Auto,
+                key: None,
+            },
+        }
+    }
+}
+
+/// An item of an entry of `port_groups`.
+#[derive(Clone, Debug)]
+pub(super) struct GroupItem {
+    pub(super) port: Located<String>,
+    pub(super) count: Located<u32>,
+}
+
+/// An entry of `port_groups`.
+#[derive(Clone, Debug)]
+pub(super) struct GroupDraft {
+    pub(super) name: String,
+    pub(super) place: Option<Place>,
+    pub(super) items: Vec<GroupItem>,
+}
+
+/// An entry of `rate_limits`.
+#[derive(Clone, Debug)]
+pub(super) struct RateDraft {
+    pub(super) name: String,
+    pub(super) place: Option<Place>,
+    pub(super) cps: f64,
+}
+
+/// An item of `tests`.
+#[derive(Clone, Debug)]
+pub(super) struct TestDraft {
+    pub(super) place: Option<Place>,
+    pub(super) targets: Located<String>,
+    pub(super) port_group: Located<String>,
+    pub(super) rate_limit: Located<String>,
+    pub(super) pacing: Pacing,
+}
+
+/// An item of an entry of `targets`.
+#[derive(Clone, Debug)]
+pub(super) struct TargetDraft {
+    pub(super) place: Option<Place>,
+    /// As written.
+    pub(super) host: String,
+    /// When `host` is an address.
+    pub(super) ip: Option<IpAddr>,
+    pub(super) port: u16,
+    pub(super) tags: Arc<BTreeMap<String, String>>,
+}
+
+/// An entry of `targets`.
+#[derive(Clone, Debug)]
+pub(super) struct TargetGroup {
+    pub(super) name: String,
+    pub(super) place: Option<Place>,
+    pub(super) targets: Vec<TargetDraft>,
+}
+
+/// Where the API listens.
+#[derive(Clone, Debug)]
+pub(super) struct ApiDraft {
+    pub(super) ip: Bind,
+    pub(super) port: u16,
+    pub(super) place: Option<Place>,
+}
+
+/// The whole file.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    pub(super) interval: Located<Duration>,
+    pub(super) api: Option<ApiDraft>,
+    pub(super) ports: Vec<PortDraft>,
+    pub(super) groups: Vec<GroupDraft>,
+    pub(super) rates: Vec<RateDraft>,
+    pub(super) tests: Vec<TestDraft>,
+    pub(super) targets: Vec<TargetGroup>,
+}
+
+impl Draft {
+    /// The configuration that counts without a file, probing `targets`.
+    pub(super) fn built_in(targets: Vec<TargetGroup>) -> Draft {
+        let mut draft = Draft {
+            interval: Located::default(Duration::from_secs(30)),
+            api: Some(ApiDraft { ip: Bind::Address(IpAddr::from([0, 0, 0, 0])), port: 5000, place: None }),
+            ports: Vec::new(),
+            groups: Vec::new(),
+            rates: Vec::new(),
+            tests: Vec::new(),
+            targets,
+        };
+        draft.complete();
+        draft
+    }
+
+    /// Adds what is there without being written: the entries named `default`, and the tests.
+    pub(super) fn complete(&mut self) {
+        const NAME: &str = "default";
+        if !self.ports.iter().any(|p| p.shape.port_name == NAME) {
+            self.ports.push(PortDraft::built_in(NAME));
+        }
+        if !self.groups.iter().any(|g| g.name == NAME) {
+            let item = GroupItem { port: Located::default(NAME.into()), count: Located::default(4) };
+            self.groups.push(GroupDraft { name: NAME.into(), place: None, items: vec![item] });
+        }
+        if !self.rates.iter().any(|r| r.name == NAME) {
+            self.rates.push(RateDraft { name: NAME.into(), place: None, cps: 4.0 });
+        }
+        if self.tests.is_empty() {
+            self.tests = self.targets.iter().map(|group| TestDraft::of(&group.name)).collect();
+        }
+    }
+}
+
+impl TestDraft {
+    /// The test that is there without being written.
+    fn of(targets: &str) -> TestDraft {
+        TestDraft {
+            place: None,
+            targets: Located::default(targets.into()),
+            port_group: Located::default("default".into()),
+            rate_limit: Located::default("default".into()),
+            pacing: Pacing::Periodic,
+        }
+    }
+}
+
+/// Reads an address as upstream writes them: IPv6 with or without brackets; IPv4 in IPv6 is IPv4.
+pub(super) fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    bare.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+}
+
+/// Whether a text can be a host name; keeps a mistyped address from being asked of the DNS.
+pub(super) fn is_host_name(text: &str) -> bool {
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_');
+    let last = text.trim_end_matches('.').rsplit('.').next().unwrap_or("");
+    text.len() <= 253 && text.chars().all(fits) && !last.is_empty() && !last.chars().all(|c| c.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_names() {
+        assert_eq!(address("10.0.0.1"), Some(IpAddr::from([10, 0, 0, 1])));
+        assert_eq!(address("[::1]"), address("::1"));
+        assert_eq!(address("::ffff:10.0.0.1"), address("10.0.0.1"));
+        assert_eq!(address("10.0.0"), None);
+        for name in ["a", "host-1.example.", "a_b.example", "bücher.example"] {
+            assert!(is_host_name(name), "{name}");
+        }
+        for name in ["", ".", "10.0.0.256", "10.0.0", "a b", "a:80", "a/b"] {
+            assert!(!is_host_name(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What every [`Network`] must do, run on loopback over each of them.
+
+use super::features::{Features, Io, IoChoice};
+use super::socket::{self, Socket};
+use super::*;
+use crate::time::{Clock, StampSource, SystemClock};
+use std::time::Duration;
+
+const LIMITS: Limits = Limits { batch: 16, buffers: 64, datagram: 128 };
+
+fn open(spec: SocketSpec) -> Socket {
+    socket::open(&spec).expect("opens")
+}
+
+fn loopback() -> SocketSpec {
+    SocketSpec::new("127.0.0.1:0".parse().expect("valid"))
+}
+
+/// Runs `check` over io_uring and over `sendmmsg`, with the sockets made by `sockets`.
+fn over_each(sockets: impl Fn() -> Vec<Socket>, check: impl Check) {
+    for choice in [IoChoice::Uring, IoChoice::Mmsg] {
+        let features = Features::detect(choice).expect("this machine has both");
+        match features.io {
+            Io::Uring => {
+                let mut ring = uring::open_ring(&LIMITS).expect("opens");
+                let mut network = uring::UringNetwork::new(&mut ring, sockets(), &LIMITS, &features).expect("starts");
+                check.check(&mut network);
+            }
+            Io::Mmsg => {
+                check.check(&mut mmsg::MmsgNetwork::new(sockets(), &LIMITS, &features).expect("starts"));
+            }
+        }
+    }
+}
+
+trait Check {
+    fn check<N: Network>(&self, network: &mut N);
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    payloads: Vec<(u16, Vec<u8>, StampSource, Option<u8>)>,
+    stamps: Vec<u32>,
+    failures: Vec<(u32, i32)>,
+    icmp: Vec<(SocketAddr, IcmpMeaning, Vec<u8>)>,
+}
+
+/// Waits and drains until `enough`, for two seconds at most.
+fn collect<N: Network>(network: &mut N, enough: impl Fn(&Seen) -> bool) -> Seen {
+    let mut seen = Seen::default();
+    let end = SystemClock.monotonic().after(Duration::from_secs(2));
+    while !enough(&seen) && SystemClock.monotonic() < end {
+        let soon = SystemClock.monotonic().after(Duration::from_millis(10));
+        network.wait(Wait::EventOrUntil(soon)).expect("the network works");
+        network.drain(|_, event| match event {
+            Event::Received(r) => {
+                seen.payloads.push((r.socket.0, r.payload.to_vec(), r.at.source, r.traffic_class));
+            }
+            Event::Transmitted { key, .. } => seen.stamps.push(key),
+            Event::SendFailed { key, errno, .. } => seen.failures.push((key, errno)),
+            Event::Icmp { to, meaning, quoted, .. } => seen.icmp.push((to, meaning, quoted.to_vec())),
+        });
+    }
+    seen
+}
+
+fn datagram(socket: u16, to: SocketAddr, key: u32) -> Outgoing {
+    Outgoing { socket: SocketId(socket), to, key, stamp: true, traffic_class: None, from: None }
+}
+
+fn number(key: u32) -> impl FnOnce(&mut [u8]) -> usize {
+    move |buffer| {
+        buffer[..4].copy_from_slice(&key.to_be_bytes());
+        4
+    }
+}
+
+struct Delivers;
+impl Check for Delivers {
+    fn check<N: Network>(&self, network: &mut N) {
+        // receive stamps start a moment after they are asked for: wait for that outside the count
+        let to = network.local_addresses()[1];
+        let warm = SystemClock.monotonic().after(Duration::from_millis(60));
+        network.wait(Wait::Until(warm)).expect("the network works");
+        for key in 0..50 {
+            network.outbox().send(&datagram(0, to, key), number(key));
+        }
+        let seen = collect(network, |seen| seen.payloads.len() >= 50 && seen.stamps.len() >= 50);
+        let expected: Vec<Vec<u8>> = (0u32..50).map(|key| key.to_be_bytes().to_vec()).collect();
+        let got: Vec<Vec<u8>> = seen.payloads.iter().map(|p| p.1.clone()).collect();
+        assert_eq!(got, expected, "in order, each once");
+        assert!(seen.payloads.iter().all(|p| p.0 == 1 && p.2 == StampSource::Kernel && p.3 == Some(0xb8)));
+        let mut stamps = seen.stamps;
+        stamps.sort_unstable();
+        assert_eq!(stamps, (0..50).collect::<Vec<_>>(), "each stamped once");
+        assert_eq!(seen.failures, []);
+        assert_eq!(network.counters().local_drops, 0);
+    }
+}
+
+#[test]
+fn datagrams_arrive_with_class_and_stamps() {
+    let sockets = || {
+        vec![
+            open(SocketSpec { transmit_stamps: TransmitStamps::All, traffic_class: 0xb8, ..loopback() }),
+            open(SocketSpec { receive_traffic_class: true, ..loopback() }),
+        ]
+    };
+    over_each(sockets, Delivers);
+}
+
+struct Samples;
+impl Check for Samples {
+    fn check<N: Network>(&self, network: &mut N) {
+        let to = network.local_addresses()[1];
+        for key in 100..110 {
+            network.outbox().send(&Outgoing { stamp: key % 5 == 0, ..datagram(0, to, key) }, number(key));
+        }
+        let seen = collect(network, |seen| seen.payloads.len() >= 10 && seen.stamps.len() >= 2);
+        assert_eq!(seen.stamps, [100, 105]);
+    }
+}
+
+#[test]
+fn only_those_that_ask_are_stamped() {
+    let sockets = || vec![open(SocketSpec { transmit_stamps: TransmitStamps::Asked, ..loopback() }), open(loopback())];
+    over_each(sockets, Samples);
+}
+
+struct Refused;
+impl Check for Refused {
+    fn check<N: Network>(&self, network: &mut N) {
+        let closed = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("binds");
+        // a full batch: every other send meets the error of the send before it
+        for key in 0..16 {
+            network.outbox().send(&datagram(0, closed, key), number(key));
+        }
+        let seen = collect(network, |seen| seen.icmp.len() + seen.failures.len() >= 16);
+        assert_eq!(seen.failures, [], "another datagram's error is not a failure to send");
+        assert_eq!(seen.icmp.len(), 16);
+        assert!(seen.icmp.iter().all(|(to, meaning, _)| *to == closed && *meaning == IcmpMeaning::Refused));
+        let mut quoted: Vec<_> = seen.icmp.iter().map(|i| i.2.clone()).collect();
+        quoted.sort();
+        assert_eq!(quoted, (0u32..16).map(|key| key.to_be_bytes().to_vec()).collect::<Vec<_>>());
+        // and the socket still works
+        let own = network.local_addresses()[0];
+        network.outbox().send(&datagram(0, own, 99), number(99));
+        assert_eq!(collect(network, |seen| !seen.payloads.is_empty()).payloads.len(), 1);
+    }
+}
+
+#[test]
+fn each_refused_datagram_is_reported_once() {
+    over_each(|| vec![open(SocketSpec { icmp_errors: true, ..loopback() })], Refused);
+}
+
+struct Fails;
+impl Check for Fails {
+    fn check<N: Network>(&self, network: &mut N) {
+        // 192.0.2.1 from a socket bound to loopback: the kernel refuses at once
+        let nowhere = "192.0.2.1:9".parse().expect("valid");
+        network.outbox().send(&datagram(0, nowhere, 5), number(5));
+        let seen = collect(network, |seen| !seen.failures.is_empty());
+        assert_eq!(seen.failures.len(), 1);
+        assert_eq!(seen.failures[0].0, 5);
+    }
+}
+
+#[test]
+fn a_datagram_the_kernel_refuses_is_a_failure_with_its_key() {
+    over_each(|| vec![open(loopback())], Fails);
+}
+
+struct DualStack;
+impl Check for DualStack {
+    fn check<N: Network>(&self, network: &mut N) {
+        let port = network.local_addresses()[0].port();
+        for (key, ip) in [(1, "127.0.0.3"), (2, "::1")] {
+            let to = SocketAddr::new(ip.parse().expect("valid"), port);
+            let from = if to.is_ipv4() { 1 } else { 2 };
+            network.outbox().send(&Outgoing { stamp: false, ..datagram(from, to, key) }, number(key));
+        }
+        let mut replied = 0;
+        let mut answers = Vec::new();
+        let end = SystemClock.monotonic().after(Duration::from_secs(2));
+        while answers.len() < 2 && SystemClock.monotonic() < end {
+            let soon = SystemClock.monotonic().after(Duration::from_millis(10));
+            network.wait(Wait::EventOrUntil(soon)).expect("the network works");
+            network.drain(|outbox, event| {
+                let Event::Received(r) = event else { return };
+                if r.socket == SocketId(0) {
+                    assert_eq!(r.hop_limit, Some(64));
+                    replied += 1;
+                    let reply = Outgoing {
+                        to: r.from,
+                        from: r.to,
+                        traffic_class: Some(0x28),
+                        stamp: false,
+                        ..datagram(0, r.from, 0)
+                    };
+                    outbox.send(&reply, number(7));
+                } else {
+                    answers.push((r.from.ip(), r.traffic_class));
+                }
+            });
+        }
+        assert_eq!(replied, 2);
+        answers.sort();
+        let ip = |s: &str| s.parse::<IpAddr>().expect("valid");
+        assert_eq!(answers, [(ip("127.0.0.3"), Some(0x28)), (ip("::1"), Some(0x28))], "from the address asked");
+    }
+}
+
+#[test]
+fn a_dual_stack_socket_answers_from_the_address_it_was_asked_at() {
+    let sockets = || {
+        vec![
+            open(SocketSpec {
+                dual_stack: true,
+                receive_destination: true,
+                receive_hop_limit: true,
+                ..SocketSpec::new("[::]:0".parse().expect("valid"))
+            }),
+            open(SocketSpec { receive_traffic_class: true, ..loopback() }),
+            open(SocketSpec { receive_traffic_class: true, ..SocketSpec::new("[::1]:0".parse().expect("valid")) }),
+        ]
+    };
+    over_each(sockets, DualStack);
+}
+
+#[test]
+fn a_port_is_free_as_soon_as_its_network_is_gone() {
+    let features = Features::detect(IoChoice::Uring).expect("this machine has it");
+    let first = open(loopback());
+    let address = first.local;
+    let mut ring = uring::open_ring(&LIMITS).expect("opens");
+    let network = uring::UringNetwork::new(&mut ring, vec![first], &LIMITS, &features).expect("starts");
+    drop(network);
+    drop(ring);
+    for round in 0..20 {
+        let socket = socket::open(&SocketSpec::new(address)).unwrap_or_else(|e| panic!("round {round}: {e}"));
+        let mut ring = uring::open_ring(&LIMITS).expect("opens");
+        drop(uring::UringNetwork::new(&mut ring, vec![socket], &LIMITS, &features).expect("starts"));
+    }
+}

@@ -1,0 +1,288 @@
+//! STAMP as session-sender: RFC 8762, padded by an Extra Padding TLV of RFC 8972 §4.1.
+//!
+//! A probe is a template with the sequence number and T1 patched in. What a size asks beyond the base
+//! packet becomes one Extra Padding TLV, four octets of header included; one to three octets more than
+//! the base cannot be a TLV and are zeros, which a reflector sends back as they are (RFC 8762 §4.3).
+//! A padding TLV alone needs no HMAC TLV in authenticated mode (RFC 8972 §4.8).
+
+use super::{Reply, Unreadable};
+use crate::probe::Seq;
+use crate::probe::shape::Shape;
+use crate::time::Wall;
+use crate::wire::stamp::{ErrorEstimate, Mode, ReflectedPacket, Sender, SenderPacket, Signer, tlv};
+
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    mode: Mode,
+    clock: ErrorEstimate,
+    template: Box<[u8]>,
+    signer: Option<Signer>,
+}
+
+impl Stamp {
+    pub fn new(shape: &Shape, ssid: u16) -> Stamp {
+        let signer = shape.key.as_ref().map(|key| Signer::new(&key.0));
+        let mode = if signer.is_some() { Mode::Authenticated } else { Mode::Open };
+        let clock = ErrorEstimate::UNSYNCHRONISED;
+        let mut template = vec![0; usize::from(shape.size).max(mode.base_len())].into_boxed_slice();
+        if let Ok(mut packet) = SenderPacket::new_checked(&mut template[..], mode) {
+            Sender { seq: 0, timestamp: 0, error_estimate: clock, ssid }.emit(&mut packet);
+        }
+        pad(&mut template[mode.base_len()..]);
+        Stamp { mode, clock, template, signer }
+    }
+
+    pub fn with_clock(mut self, clock: ErrorEstimate) -> Stamp {
+        self.clock = clock;
+        if let Ok(mut packet) = SenderPacket::new_checked(&mut self.template[..], self.mode) {
+            packet.set_error_estimate(clock);
+        }
+        self
+    }
+
+    pub fn len(&self) -> usize {
+        self.template.len()
+    }
+
+    #[inline]
+    pub fn write(&self, seq: Seq, now: Wall, buf: &mut [u8]) -> usize {
+        let Some(probe) = buf.get_mut(..self.template.len()) else { return 0 };
+        probe.copy_from_slice(&self.template);
+        if let Ok(mut packet) = SenderPacket::new_checked(&mut *probe, self.mode) {
+            packet.set_seq(seq.0);
+            packet.set_timestamp(self.clock.timestamp(now));
+        }
+        if let Some(signer) = &self.signer {
+            signer.sign_base(probe);
+        }
+        probe.len()
+    }
+
+    #[inline]
+    pub fn read(&self, bytes: &[u8]) -> Result<Reply, Unreadable> {
+        let reply = ReflectedPacket::new_checked(bytes, self.mode).map_err(|_| Unreadable::Malformed)?;
+        if let Some(signer) = &self.signer
+            && !signer.verify_base(bytes)
+        {
+            return Err(Unreadable::Unauthentic);
+        }
+        // An echo service sends the probe back as it was: zeros where a reflector copies T1 to. Its
+        // sequence number would read as 0, its residence time as nothing.
+        if reply.sender_timestamp() == 0 {
+            return Err(Unreadable::Malformed);
+        }
+        let estimate = reply.error_estimate();
+        let instant = |raw| estimate.instant(raw).map_err(|_| Unreadable::Malformed);
+        Ok(Reply {
+            seq: Seq(reply.sender_seq()),
+            reflector_seq: Some(reply.seq()),
+            received: instant(reply.receive_timestamp())?,
+            sent: instant(reply.timestamp())?,
+        })
+    }
+
+    pub fn read_quoted(&self, bytes: &[u8]) -> Option<Seq> {
+        bytes.first_chunk::<4>().map(|seq| Seq(u32::from_be_bytes(*seq)))
+    }
+}
+
+/// Fills the tail with one Extra Padding TLV, if its header fits.
+///
+/// The value is pseudo-random as RFC 8972 §4.1 recommends (a link that compresses must not make long
+/// probes short), the same in every probe.
+fn pad(tail: &mut [u8]) {
+    let Some((header, value)) = tail.split_at_mut_checked(tlv::HEADER_LEN) else { return };
+    // a size is u16, so the rest of it fits the TLV's length
+    tlv::emit_header(header, tlv::Kind::ExtraPadding, value.len() as u16);
+    let mut state = 0x9e37_79b9_u32; // xorshift32, any seed but 0
+    for byte in value {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        *byte = (state >> 24) as u8;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::method::Method;
+    use crate::probe::shape::{Dscp, Key, MethodKind, StampPolicy};
+    use crate::wire::stamp::Reflected;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    const NOW: Wall = Wall(1_700_000_000_123_456_789);
+
+    fn method(size: u16, key: Option<&[u8]>) -> Method {
+        let shape = Shape {
+            port_name: "test".into(),
+            method: MethodKind::Udp,
+            dscp: Dscp(0),
+            size,
+            stamps: StampPolicy::Off,
+            key: key.map(|key| Arc::new(Key(key.to_vec()))),
+        };
+        Method::new(&shape, 0xbeef)
+    }
+
+    fn probe(method: &Method, seq: u32) -> Vec<u8> {
+        let mut buf = vec![0xa5; 2000];
+        let len = method.write(Seq(seq), NOW, &mut buf);
+        assert!(buf[len..].iter().all(|&byte| byte == 0xa5), "writes past the probe");
+        buf.truncate(len);
+        buf
+    }
+
+    /// A reply as a reflector 100 ns and 300 ns later would give it.
+    fn reply(probe: &[u8], key: Option<&[u8]>, estimate: ErrorEstimate) -> Vec<u8> {
+        let mode = if key.is_some() { Mode::Authenticated } else { Mode::Open };
+        let asked = Sender::parse(&SenderPacket::new_checked(probe, mode).unwrap());
+        let mut bytes = probe.to_vec();
+        Reflected {
+            seq: 7,
+            timestamp: estimate.timestamp(Wall(NOW.0 + 300)),
+            error_estimate: estimate,
+            ssid: asked.ssid,
+            receive_timestamp: estimate.timestamp(Wall(NOW.0 + 100)),
+            sender_seq: asked.seq,
+            sender_timestamp: asked.timestamp,
+            sender_error_estimate: asked.error_estimate,
+            sender_ttl: 64,
+        }
+        .emit(&mut ReflectedPacket::new_checked(&mut bytes[..], mode).unwrap());
+        if let Some(key) = key {
+            Signer::new(key).sign_base(&mut bytes);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_probe_says_what_it_shall() {
+        let probe = probe(&method(44, None), 42);
+        assert_eq!(probe.len(), 44);
+        let packet = SenderPacket::new_checked(&probe[..], Mode::Open).unwrap();
+        assert!(packet.rest_is_zero());
+        let said = Sender::parse(&packet);
+        assert_eq!((said.seq, said.ssid, said.error_estimate), (42, 0xbeef, ErrorEstimate::UNSYNCHRONISED));
+        assert_eq!(said.error_estimate.instant(said.timestamp), Ok(Some(NOW)));
+    }
+
+    #[test]
+    fn a_vouched_clock_is_told() {
+        let clock = ErrorEstimate::synchronised(1_000);
+        let probe = probe(&method(44, None).with_clock(clock), 1);
+        assert_eq!(Sender::parse(&SenderPacket::new_checked(&probe[..], Mode::Open).unwrap()).error_estimate, clock);
+    }
+
+    #[test]
+    fn every_size_is_met_by_zeros_or_one_padding_tlv() {
+        for (key, base) in [(None, 44), (Some(&b"secret"[..]), 112)] {
+            for size in 0..300 {
+                let probe = probe(&method(size, key), 1);
+                assert_eq!(probe.len(), usize::from(size).max(base));
+                let tail = &probe[base..];
+                if tail.len() < 4 {
+                    assert!(tail.iter().all(|&byte| byte == 0));
+                } else {
+                    let tlvs: Vec<_> = tlv::walk(tail).collect();
+                    assert_eq!(tlvs.len(), 1);
+                    assert_eq!(tlvs[0].kind, tlv::Kind::ExtraPadding);
+                    assert_eq!((tlvs[0].value.len(), tlvs[0].malformed), (tail.len() - 4, false));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_buffer_gets_nothing() {
+        let mut buf = [0xa5; 43];
+        assert_eq!(method(44, None).write(Seq(1), NOW, &mut buf), 0);
+        assert_eq!(buf, [0xa5; 43]);
+    }
+
+    #[test]
+    fn replies_in_both_timestamp_formats() {
+        for key in [None, Some(&b"secret"[..])] {
+            let method = method(200, key);
+            for ptp in [false, true] {
+                let estimate = ErrorEstimate { ptp, ..ErrorEstimate::UNSYNCHRONISED };
+                let read = method.read(&reply(&probe(&method, 42), key, estimate));
+                let expected = Reply {
+                    seq: Seq(42),
+                    reflector_seq: Some(7),
+                    received: Some(Wall(NOW.0 + 100)),
+                    sent: Some(Wall(NOW.0 + 300)),
+                };
+                assert_eq!(read, Ok(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn missing_reflector_stamps_are_none() {
+        let method = method(44, None);
+        let mut bytes = reply(&probe(&method, 42), None, ErrorEstimate::UNSYNCHRONISED);
+        bytes[4..12].fill(0);
+        bytes[16..24].fill(0);
+        let read = method.read(&bytes).unwrap();
+        assert_eq!((read.received, read.sent, read.seq), (None, None, Seq(42)));
+    }
+
+    #[test]
+    fn our_own_probe_sent_back_is_no_reply() {
+        for key in [None, Some(&b"secret"[..])] {
+            let method = method(200, key);
+            assert_eq!(method.read(&probe(&method, 0)), Err(Unreadable::Malformed));
+        }
+    }
+
+    #[test]
+    fn replies_that_are_none() {
+        let open = method(44, None);
+        let good = reply(&probe(&open, 42), None, ErrorEstimate::UNSYNCHRONISED);
+        for len in 0..44 {
+            assert_eq!(open.read(&good[..len]), Err(Unreadable::Malformed));
+        }
+        let ptp = ErrorEstimate { ptp: true, ..ErrorEstimate::UNSYNCHRONISED };
+        let mut bytes = reply(&probe(&open, 42), None, ptp);
+        bytes[20..24].fill(0xff); // nanoseconds of T2
+        assert_eq!(open.read(&bytes), Err(Unreadable::Malformed));
+
+        let keyed = method(112, Some(b"secret"));
+        let mut bytes = reply(&probe(&keyed, 42), Some(b"secret"), ErrorEstimate::UNSYNCHRONISED);
+        assert!(keyed.read(&bytes).is_ok());
+        assert_eq!(keyed.read(&bytes[..111]), Err(Unreadable::Malformed));
+        assert_eq!(method(112, Some(b"other")).read(&bytes), Err(Unreadable::Unauthentic));
+        bytes[48] ^= 1;
+        assert_eq!(keyed.read(&bytes), Err(Unreadable::Unauthentic));
+    }
+
+    #[test]
+    fn a_quote_of_four_octets_is_enough() {
+        for key in [None, Some(&b"secret"[..])] {
+            let method = method(200, key);
+            let probe = probe(&method, 0x0102_0304);
+            for len in 0..probe.len() {
+                assert_eq!(method.read_quoted(&probe[..len]), (len >= 4).then_some(Seq(0x0102_0304)));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = method(44, None).read(&bytes);
+            let _ = method(112, Some(b"secret")).read(&bytes);
+            let _ = method(44, None).read_quoted(&bytes);
+        }
+
+        #[test]
+        fn every_sequence_number_comes_back(seq: u32, size in 44u16..1500, keyed: bool) {
+            let key = keyed.then_some(&b"secret"[..]);
+            let method = method(size, key);
+            let read = method.read(&reply(&probe(&method, seq), key, ErrorEstimate::UNSYNCHRONISED)).unwrap();
+            prop_assert_eq!(read.seq, Seq(seq));
+        }
+    }
+}
