@@ -49,7 +49,9 @@ impl<'a> Drops<'a> {
     pub fn start(namespace: &'a Namespace, hook: Hook, matching: &str, which: Which) -> Drops<'a> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let table = format!("drops{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let Which { one_in, among_first } = which;
+        let one_in = which.one_in;
+        // nft has no way to write "less than all 2^32 - 1"
+        let among_first = which.among_first.min(u32::MAX - 1);
         let hook = hook.name();
         namespace.run_with_input(
             "nft",
