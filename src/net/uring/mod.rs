@@ -203,11 +203,11 @@ impl Outbox for UringOutbox<'_> {
             opcode::SendMsg::new(fd, self.queue.header(slot)).flags(flags as u32).build()
         } else {
             let (payload, name) = (self.queue.payload(slot), self.queue.name(slot));
-            opcode::Send::new(fd, payload.as_ptr(), payload.len() as u32)
-                .dest_addr(name.as_ptr().cast())
-                .dest_addr_len(name.len() as libc::socklen_t)
-                .flags(flags)
-                .build()
+            let send = opcode::Send::new(fd, payload.as_ptr(), payload.len() as u32).flags(flags);
+            match name {
+                [] => send.build(),
+                _ => send.dest_addr(name.as_ptr().cast()).dest_addr_len(name.len() as libc::socklen_t).build(),
+            }
         };
         let token = Token { kind: Kind::Send, slot: slot as u16, socket: datagram.socket, key: datagram.key };
         self.push(entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(token.to_user_data()));
@@ -357,6 +357,11 @@ impl<'r> Network for UringNetwork<'r> {
             // events do not end the wait, but a completion queue that fills up does
             Wait::Until(until) => (self.completions.capacity() as u32 / 2, Some(until)),
             Wait::EventOrUntil(until) => (1, Some(until)),
+            Wait::SpinUntil(until) => {
+                self.outbox.enter(0, None)?;
+                super::thread::spin_until(until);
+                return Ok(());
+            }
         };
         self.outbox.enter(want, until)
     }
