@@ -12,14 +12,20 @@
 mod common;
 mod floor;
 
-use common::process::{ANSWERING, PATIENCE, llama_in};
+use common::process::{ANSWERING, llama_in};
 use common::thread::spawn_in;
 use common::topology::TwoHosts;
 use floor::Sender;
+use llama::collector::{Collector, Options};
+use llama::config::System;
+use llama::config::plan::{Single, Target};
+use llama::net::features::IoChoice;
+use llama::probe::shape::{Dscp, MethodKind, Pacing, Shape, StampPolicy};
+use llama::summary::Counts;
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddrV4};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The core of whatever sends probes.
@@ -31,6 +37,8 @@ const BARE: Sender = Sender { sockets: 1, connected: true, receive_stamps: false
 const PORT: u16 = 8100;
 /// What is asked of an open-loop sender, as a multiple of the floor.
 const OFFERED: f64 = 1.1;
+/// Flows of the collector.
+const SOURCE_PORTS: u32 = 16;
 const FLOOR: &str = "floor: bare sender, bare reflector";
 const USAGE: &str = "usage: [--seconds S] [--rounds N] [--only WORDS] [--variants] [--json]";
 
@@ -99,18 +107,56 @@ impl Bed {
     }
 }
 
-/// `llama ping` as fast as it goes: more is asked of it than the floor achieves.
-fn collector(bed: &Bed, io: &str, stamps: &str) -> Measure {
+/// The collector with all its statistics, as fast as it goes with as many probes in flight as the
+/// floor: more is asked of it than the floor achieves, and what finds no room waits for its turn.
+fn collector(bed: &Bed, io: IoChoice, stamps: StampPolicy) -> Measure {
+    let (duration, rate) = (bed.duration, bed.best_floor.get() * OFFERED);
     bed.with_bare_reflector(|| {
-        let seconds = bed.duration.as_secs_f64();
-        let (target, duration) = (Bed::target().to_string(), format!("{}ms", bed.duration.as_millis()));
-        let rate = (bed.best_floor.get() * OFFERED).round().to_string();
-        let flags = ["ping", &target, "--json", "--rate", &rate, "--duration", &duration, "--timeout", "200ms"];
-        let how = ["--source-ports", "16", "--cores", "0", "--io", io, "--tx-timestamps", stamps];
-        let run = llama_in(&bed.hosts.prober, &[&flags[..], &how].concat());
-        let report = run.finish_within(bed.duration + PATIENCE).success().json();
-        let count = |key: &str| report[key].as_u64().unwrap_or_else(|| panic!("no {key} in {report}"));
-        Measure { round_trips_per_s: count("replied") as f64 / seconds, lost: count("lost") }
+        let run = spawn_in(&bed.hosts.prober, None, move || {
+            let plan = Single {
+                targets: vec![Target {
+                    host: String::new(),
+                    address: Bed::target().into(),
+                    group: String::new(),
+                    tags: Arc::default(),
+                }],
+                source_ports: SOURCE_PORTS,
+                cycles_per_second: rate / f64::from(SOURCE_PORTS),
+                pacing: Pacing::Periodic,
+                shape: Shape {
+                    port_name: String::new(),
+                    method: MethodKind::Udp,
+                    dscp: Dscp(0),
+                    size: 44,
+                    stamps,
+                    key: None,
+                },
+                bind: None,
+                loss_threshold: Duration::from_millis(200),
+                interval: Duration::from_millis(500),
+            };
+            let (plan, _) = plan.plan(&System).unwrap();
+            let options = Options {
+                io,
+                cores: vec![SENDER_CORE],
+                duration: Some(duration),
+                in_flight: Some(BARE.window),
+                ..Options::default()
+            };
+            let sum = Arc::new(Mutex::new(Counts::default()));
+            let counted = Arc::clone(&sum);
+            let collector = Collector::start(&Arc::new(plan), &options, move |summaries| {
+                let mut sum = counted.lock().unwrap();
+                for summary in summaries {
+                    sum.replied += summary.counts.replied;
+                    sum.lost += summary.counts.lost;
+                }
+            });
+            collector.unwrap().join().unwrap();
+            *sum.lock().unwrap()
+        });
+        let counts = run.join().unwrap();
+        Measure { round_trips_per_s: counts.replied as f64 / duration.as_secs_f64(), lost: counts.lost }
     })
 }
 
@@ -128,10 +174,10 @@ fn cases(variants: bool) -> Vec<Case> {
     let mut cases = vec![Case::new(FLOOR, None, |bed| bed.with_bare_reflector(|| bed.bare_sender(BARE)))];
     // the engine's cases: name, goal, I/O, transmit stamps
     for (name, goal, io, stamps) in [
-        ("collector, receive stamps, uring", Some(0.9), "uring", "off"),
-        ("collector, receive stamps, mmsg", None, "mmsg", "off"),
-        ("collector, transmit stamp on each, uring", Some(0.75), "uring", "all"),
-        ("collector, transmit stamp on each, mmsg", None, "mmsg", "all"),
+        ("collector, receive stamps, uring", Some(0.9), IoChoice::Uring, StampPolicy::Off),
+        ("collector, receive stamps, mmsg", None, IoChoice::Mmsg, StampPolicy::Off),
+        ("collector, transmit stamp on each, uring", Some(0.75), IoChoice::Uring, StampPolicy::All),
+        ("collector, transmit stamp on each, mmsg", None, IoChoice::Mmsg, StampPolicy::All),
     ] {
         cases.push(Case::new(name, goal, move |bed| collector(bed, io, stamps)));
     }

@@ -362,7 +362,7 @@ impl Setup {
 
     fn open_sockets(&self) -> io::Result<Vec<Socket>> {
         let specs = self.share.socket_specs(&self.plan, self.features.stamps != StampPath::User);
-        specs.iter().map(socket::open).collect()
+        specs.iter().map(open_source).collect()
     }
 
     fn work<N: crate::net::Network>(
@@ -397,14 +397,16 @@ impl Setup {
     ) -> Parts {
         let (plan, share) = (&self.plan, &self.share);
         let mut random = Random::new(seed);
-        let ssid = (random.bits() as u16).max(1);
+        // one SSID per shape: flows that differ in class alone are sessions of their own to a reflector that counts
+        let ssid = random.bits() as u16;
         let clock = clock_state::synchronised_within_ns().map(ErrorEstimate::synchronised);
         let methods: Vec<Method> = plan
             .shapes
             .iter()
-            .map(|shape| match clock {
-                Some(clock) => Method::new(shape, ssid).with_clock(clock),
-                None => Method::new(shape, ssid),
+            .zip(0..)
+            .map(|(shape, number)| {
+                let method = Method::new(shape, ssid.wrapping_add(number).max(1));
+                clock.map_or(method.clone(), |clock| method.with_clock(clock))
             })
             .collect();
         let (thresholds, lanes) = share.thresholds(plan);
@@ -453,6 +455,19 @@ impl Setup {
             }
         });
         routes.collect()
+    }
+}
+
+/// Opens a socket; one whose port the system chooses gets none that reflectors refuse to answer
+/// (60000 lies in the range the system chooses from).
+fn open_source(spec: &crate::net::SocketSpec) -> io::Result<Socket> {
+    let mut refused = Vec::new(); // kept open, so that the system does not choose it again
+    loop {
+        let socket = socket::open(spec)?;
+        if spec.bind.port() != 0 || !crate::wire::REFLECTOR_PORTS.contains(&socket.local.port()) {
+            return Ok(socket);
+        }
+        refused.push(socket);
     }
 }
 

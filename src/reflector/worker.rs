@@ -80,7 +80,7 @@ impl Desk {
             to: packet.from,
             key: 0,
             stamp: false,
-            traffic_class: Some(admitted.traffic_class),
+            traffic_class: (admitted.traffic_class != 0).then_some(admitted.traffic_class), // 0 is the socket's own
             // a reply must come from the address the probe went to, or its sender will not know it
             from: packet.to.filter(|_| local.is_some_and(|local| local.ip().is_unspecified())),
         };

@@ -2,7 +2,7 @@
 //!
 //! Responsible for getting every [`Summary`] to each destination or counting it as dropped or
 //! refused, without ever making the summary thread wait. Not responsible for what a summary says.
-//! Read [`Sinks`] first, then [`queue`] for the bounds and [`record`] for the names people see.
+//! Read [`Sinks`] first, then [`Limits`] for the bounds and [`record`] for the names people see.
 //!
 //! A summary is rendered to its line by the thread that delivers it (microseconds each; a line is
 //! smaller than a summary and its size is exact) and queued per sink. Each sink has one thread, which

@@ -1,8 +1,8 @@
-//! Delivery to InfluxDB: a real `influxd`, read back by query, and a stub for the answers that a real
+//! Delivery to InfluxDB: real servers, read back by query, and a stub for the answers that a real
 //! one gives only in bad times.
 
-mod influxd;
 mod real;
+mod server;
 mod stub;
 mod unwell;
 

@@ -1,8 +1,40 @@
 //! Against a real server: what is written is what is read back.
 
-use super::influxd::Influxd;
+use super::server::{Influxd, VictoriaMetrics};
 use super::*;
 use serde_json::json;
+
+/// Tags that line protocol carries unchanged.
+const NASTY: [(&str, &str); 8] = [
+    ("comma,key", "a,b"),
+    ("equals=key", "a=b"),
+    ("space key", " a b "),
+    ("quotes", "\"a\" 'b'"),
+    ("unicode ü", "日本 🦙"),
+    ("hash", "#no comment"),
+    ("end", "comma,"),
+    ("brackets", "a{b=\"c\"} #[x]"),
+];
+
+/// Tags that it cannot carry, and what becomes of their values.
+const CHANGED: [(&str, &str, &str); 4] = [
+    ("newline", "a\nb\r\nc", "a b  c"),
+    ("backslash", "C:\\dir\\", "C:/dir/"),
+    ("escape", "a\\,b\\ c\\=d", "a/,b/ c/=d"),
+    ("nul", "a\0b", "a b"),
+];
+
+/// All of these, one that is empty, and one with a name that is taken.
+fn nasty_summary() -> Summary {
+    let changed = CHANGED.map(|(key, value, _)| (key, value));
+    let tags: Vec<_> = NASTY.into_iter().chain(changed).chain([("empty", ""), ("time", "noon")]).collect();
+    summary(0, &tags)
+}
+
+/// What is to be read back.
+fn nasty_tags() -> impl Iterator<Item = (&'static str, &'static str)> {
+    NASTY.into_iter().chain(CHANGED.map(|(key, _, value)| (key, value))).chain([("tag_time", "noon")])
+}
 
 fn url(server: &Influxd) -> String {
     format!("http://{}?db=llama", server.address())
@@ -64,38 +96,39 @@ fn nasty_tags_come_back_as_text() {
     let server = Influxd::start();
     server.query("CREATE DATABASE llama");
     let sinks = sinks(&url(&server), None, quick(), Limits::default());
-    let tags = [
-        ("comma,key", "a,b"),
-        ("equals=key", "a=b"),
-        ("space key", " a b "),
-        ("quotes", "\"a\" 'b'"),
-        ("unicode ü", "日本 🦙"),
-        ("hash", "#no comment"),
-        ("end", "comma,"),
-        ("brackets", "a{b=\"c\"} #[x]"),
-    ];
-    // what line protocol cannot carry, and what becomes of it
-    let changed = [
-        ("newline", "a\nb\r\nc", "a b  c"),
-        ("backslash", "C:\\dir\\", "C:/dir/"),
-        ("escape", "a\\,b\\ c\\=d", "a/,b/ c/=d"),
-        ("nul", "a\0b", "a b"),
-        ("time", "noon", ""),
-    ];
-    let all: Vec<_> = tags.into_iter().chain(changed.map(|(k, v, _)| (k, v))).chain([("empty", "")]).collect();
-    sinks.deliver(&[summary(0, &all)]);
+    sinks.deliver(&[nasty_summary()]);
     let counters = wait_for(&sinks, "one", |c| c.queued == 0);
     assert_eq!(counters.delivered, 1, "{counters:?}");
 
     let rows = server.rows("SELECT * FROM raw_stats");
     assert_eq!(rows.len(), 1);
-    for (key, value) in tags.into_iter().chain(changed.map(|(k, _, v)| (k, v))) {
-        match key {
-            "time" => assert_eq!(rows[0]["tag_time"], "noon"),
-            _ => assert_eq!(rows[0][key], value, "{key}: {}", rows[0]),
-        }
+    for (key, value) in nasty_tags() {
+        assert_eq!(rows[0][key], value, "{key}: {}", rows[0]);
     }
     assert!(rows[0].get("empty").is_none());
+}
+
+#[test]
+fn victoria_metrics_stores_the_same() {
+    let server = VictoriaMetrics::start();
+    let address = server.address();
+    for url in [format!("http://{address}?db=llama"), format!("http://{address}?org=o&bucket=b")] {
+        let sinks = sinks(&url, Some("token"), quick(), Limits::default());
+        sinks.deliver(&[nasty_summary()]);
+        let counters = wait_for(&sinks, "one", |c| c.queued == 0);
+        assert_eq!(counters.delivered, 1, "{counters:?}");
+    }
+    let series = server.export("raw_stats_rtt_p50");
+    // 1.x' database becomes a label
+    assert_eq!(series.len(), 2, "{series:?}");
+    for one in &series {
+        assert_eq!((&one["values"], &one["timestamps"]), (&json!([1.4]), &json!([T0 / 1_000_000])));
+        for (key, value) in nasty_tags() {
+            assert_eq!(one["metric"][key], value, "{key}: {one}");
+        }
+        assert!(one["metric"]["empty"].is_null());
+        assert_eq!((&one["metric"]["src_ip"], &one["metric"]["dscp"]), (&json!("10.0.0.1"), &json!("46")));
+    }
 }
 
 #[test]
@@ -201,4 +234,29 @@ fn user_and_password_open_a_guarded_server() {
     right.deliver(&[summary(0, &[])]);
     wait_for(&right, "delivery", |c| c.delivered == 1);
     assert_eq!(server.rows("SELECT rtt FROM raw_stats").len(), 1);
+}
+
+#[test]
+fn tls_needs_an_authority_that_is_trusted() {
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/influx");
+    let server = Influxd::start_with_tls(&data.join("server.pem"));
+    let sink = |host: &str, ca_file: Option<&str>| {
+        let url = format!("https://{host}:{}?db=llama", server.address().port());
+        let target = Target::parse(&url, None).expect("target");
+        let ca_file = ca_file.map(|name| data.join(name));
+        let mut sinks = Sinks::new();
+        let options = Options { ca_file, policy: quick(), ..Options::new(target) };
+        sinks.add_influx(options, Limits::default()).expect("sink");
+        sinks.deliver(&[summary(0, &[])]);
+        sinks
+    };
+    let untrusted = sink("localhost", None);
+    let error = wait_for(&untrusted, "an error", |c| c.failed_attempts >= 2).last_error.expect("error");
+    assert!(error.contains("certificate"), "{error}");
+    for host in ["localhost", "127.0.0.1"] {
+        // there is no database: the answer itself shows that the server was trusted
+        let trusted = sink(host, Some("ca.pem"));
+        let error = wait_for(&trusted, "an answer", |c| c.failed_attempts >= 1).last_error.expect("error");
+        assert!(error.starts_with("server answered 404"), "{error}");
+    }
 }

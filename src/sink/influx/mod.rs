@@ -1,6 +1,6 @@
 //! InfluxDB and what speaks like it: `/write` of 1.x and `/api/v2/write` of 2.x and 3.x.
 //!
-//! [`Target`] is where to, [`line`](line::line) what, [`delivery`] when and how much; this file is
+//! [`Target`] is where to, [`line`](line::line) what, [`Policy`] when and how much; this file is
 //! the thread that sends. A batch is sent until the server says it is stored or refuses it: a point
 //! that arrives twice overwrites itself, since measurement, tags and time are the same.
 
