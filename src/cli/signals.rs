@@ -13,7 +13,8 @@ const INTERRUPTED: i32 = 130;
 
 /// A flag that the first SIGINT or SIGTERM sets; the second ends the process at once, with code 130.
 ///
-/// Call it before any other thread is started: threads inherit the blocked signals.
+/// Call it once, and before any other thread is started: threads inherit the blocked signals. A second call
+/// would take signals away from the first one's flag.
 ///
 /// # Errors
 /// The signal mask cannot be set or the thread not be started.

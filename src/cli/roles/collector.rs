@@ -13,7 +13,7 @@ use crate::summary::Summary;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long the end waits for destinations to take what is queued.
@@ -24,6 +24,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// # Errors
 /// A configuration that is wrong is a usage error.
 pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
+    let stop = signals::stop_flag()?; // before the destinations' threads
     let loaded = match &args.config {
         Some(file) => config::load(file, args.dst_port, &config::System),
         None => config::without_file(&config::System),
@@ -56,7 +57,7 @@ pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
     } else {
         Show::Nothing
     };
-    run(&Arc::new(loaded.plan), &options, sinks, show)
+    run(&Arc::new(loaded.plan), &options, sinks, show, &stop)
 }
 
 /// What standard output shows.
@@ -70,12 +71,11 @@ pub enum Show {
     Table,
 }
 
-/// Runs a collector over a plan until a signal or its duration.
+/// Runs a collector over a plan until `stop` or its duration.
 ///
 /// # Errors
 /// What the kernel refused, at the start or later.
-pub fn run(plan: &Arc<Plan>, options: &Options, sinks: Sinks, show: Show) -> Ended {
-    let stop = signals::stop_flag()?;
+pub fn run(plan: &Arc<Plan>, options: &Options, sinks: Sinks, show: Show, stop: &AtomicBool) -> Ended {
     raise_file_limit(plan.sources.len());
     let sinks = Arc::new(sinks);
     let (view_out, view) = crossbeam_channel::bounded::<Vec<Summary>>(4);
@@ -147,7 +147,9 @@ fn announce(plan: &Plan, collector: &Collector) {
             worker.memory.div_ceil(1 << 20)
         );
     }
-    tracing::info!("{} paths, a summary every {} s", plan.paths.len(), plan.interval.as_secs_f64());
+    let paths = plan.paths.len();
+    let plural = if paths == 1 { "" } else { "s" };
+    tracing::info!("{paths} path{plural}, a summary every {} s", plan.interval.as_secs_f64());
 }
 
 /// What went wrong in the prober itself, in one line.
