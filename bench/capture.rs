@@ -5,12 +5,15 @@
 //!
 //! Clock and place: with `-j host` the stamps are the kernel's, `CLOCK_REALTIME`, as are the prober's.
 //! A packet that leaves is stamped where it is handed to the driver (`dev_queue_xmit_nit`), just before
-//! the driver takes the transmit timestamp; a packet that comes in carries the one stamp that the
+//! the driver takes the transmit timestamp. Between the two the kernel copies the packet for the capture:
+//! tcpdump is left to be woken per block, for a wake-up per packet (`--immediate-mode`) would come in
+//! between as well, some 3 µs. A packet that comes in carries the one stamp that the
 //! socket reports too. So a capture is independent of the prober, and on receive agrees to the nanosecond.
 
 use crate::common::netns::Namespace;
-use crate::common::process::Process;
+use crate::common::process::{PATIENCE, Process};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// Bytes kept of a packet: the base of any probe.
 const SNAP: &str = "192";
@@ -42,20 +45,25 @@ impl Capture {
     pub fn start(namespace: &Namespace, device: &str, filter: &str) -> Capture {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("wire.pcap");
-        let mut arguments = vec!["-n", "-i", device, "-j", "host", "--time-stamp-precision=nano", "-s", SNAP];
+        let mut arguments = vec!["-n", "-i", device, "-j", "host", "--time-stamp-precision=nano", "-s", SNAP, "-U"];
         // root stays root: the file is written where only root may
-        arguments.extend(["-B", "65536", "-Z", "root", "-w", file.to_str().unwrap()]);
+        arguments.extend(["-B", "1024", "-Z", "root", "-w", file.to_str().unwrap()]);
         arguments.extend(filter.split_whitespace());
         let tcpdump = Process::spawn(namespace.command("tcpdump", &arguments));
         tcpdump.wait_for("listening on");
         Capture { tcpdump, file, _directory: directory }
     }
 
-    /// Ends the capture and gives the packets in the order seen.
+    /// Waits until `packets` were seen, at most [`PATIENCE`], ends the capture and gives what was seen in order.
     ///
     /// # Panics
     /// When the kernel dropped packets of the capture: it would prove nothing.
-    pub fn stop(self) -> Vec<Seen> {
+    pub fn stop(self, packets: usize) -> Vec<Seen> {
+        let deadline = Instant::now() + PATIENCE;
+        // what tcpdump has not read when it is told to end is lost to it
+        while parse(&std::fs::read(&self.file).unwrap()).len() < packets && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
         let end = self.tcpdump.terminate().success();
         let said = end.stderr;
         assert!(said.contains("\n0 packets dropped by kernel"), "the capture is incomplete: {said}");
@@ -63,8 +71,11 @@ impl Capture {
     }
 }
 
-/// Reads a capture file; what is not IPv4 over Ethernet is left out.
+/// Reads a capture file, without an unfinished packet at its end; what is not IPv4 over Ethernet is left out.
 fn parse(file: &[u8]) -> Vec<Seen> {
+    if file.len() < 24 {
+        return Vec::new();
+    }
     let u32_at = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap());
     assert_eq!(u32_at(0), 0xa1b2_3c4d, "not a little-endian pcap file with nanoseconds");
     assert_eq!(u32_at(20), 1, "not Ethernet");
@@ -73,7 +84,7 @@ fn parse(file: &[u8]) -> Vec<Seen> {
     while at + 16 <= file.len() {
         let at_ns = i64::from(u32_at(at)) * 1_000_000_000 + i64::from(u32_at(at + 4));
         let length = u32_at(at + 8) as usize;
-        let packet = &file[at + 16..at + 16 + length];
+        let Some(packet) = file.get(at + 16..at + 16 + length) else { break };
         at += 16 + length;
         if packet.len() < 42 || packet[12..14] != [0x08, 0x00] {
             continue;

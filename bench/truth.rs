@@ -81,7 +81,7 @@ fn main() {
         }
         means.push(("llama", load, run.reported_mean, run.wire_mean));
         for (name, peer) in [("irtt", irtt as fn(u32) -> Option<(f64, f64)>), ("fping", fping)] {
-            if let Some((reported, wire)) = peer(seconds.min(10)) {
+            if let Some((reported, wire)) = peer(seconds.min(5)) {
                 means.push((name, load, reported, wire));
             }
         }
@@ -121,7 +121,7 @@ fn ours(seconds: u32) -> Run {
     llama_in(&hosts.prober, &[&arguments[..], &samples_flag].concat())
         .finish_within(Duration::from_secs(u64::from(seconds) + 30))
         .success();
-    let wire = wire(&capture.stop());
+    let wire = wire(&capture.stop(2 * (seconds * RATE) as usize));
     let samples = samples_of(&std::fs::read_to_string(&samples).unwrap());
     assert!(samples.len() * 100 >= (seconds * RATE) as usize * 99, "only {} samples", samples.len());
 
@@ -220,7 +220,8 @@ fn irtt(seconds: u32) -> Option<(f64, f64)> {
     )
     .finish_within(Duration::from_secs(u64::from(seconds) + 30))
     .success();
-    let packets: Vec<Seen> = capture.stop().into_iter().filter(|packet| packet.payload.len() >= 100).collect();
+    let packets: Vec<Seen> =
+        capture.stop(2 * (seconds * RATE) as usize).into_iter().filter(|packet| packet.payload.len() >= 100).collect();
     let report: serde_json::Value = serde_json::from_str(&end.stdout).ok()?;
     let mean = |name: &str| report["stats"][name]["mean"].as_f64();
     let processing = mean("server_processing_time").unwrap_or(0.0);
@@ -242,7 +243,7 @@ fn fping(seconds: u32) -> Option<(f64, f64)> {
         .lines()
         .filter_map(|line| line.split(" bytes, ").nth(1)?.split(" ms").next()?.trim().parse().ok())
         .collect();
-    let wire = wire_mean(&capture.stop(), |packet| packet.first == 8)?;
+    let wire = wire_mean(&capture.stop(2 * (seconds * RATE) as usize), |packet| packet.first == 8)?;
     (!times.is_empty()).then(|| (times.iter().sum::<f64>() / times.len() as f64 * 1e6, wire))
 }
 

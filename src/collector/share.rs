@@ -5,6 +5,7 @@ use crate::config::Plan;
 use crate::net::{SocketSpec, TransmitStamps};
 use crate::probe::schedule::Sweep;
 use crate::probe::shape::{Pacing, StampPolicy};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Transmit stamps per second and worker that `auto` allows; above, one probe in N is stamped.
@@ -80,13 +81,14 @@ impl Share {
 
     /// The sockets to open.
     pub fn socket_specs(&self, plan: &Plan, kernel_stamps: bool) -> Vec<SocketSpec> {
-        let specs = self.sources.iter().map(|source| {
+        let only = self.only_targets(plan);
+        let specs = self.sources.iter().zip(only).map(|(source, only)| {
             let source = &plan.sources[*source as usize];
             let shape = &plan.shapes[source.shape as usize];
             SocketSpec {
                 traffic_class: shape.dscp.traffic_class(),
-                receive_traffic_class: true,
                 icmp_errors: true,
+                connect: only,
                 transmit_stamps: match self.one_in(shape.stamps) {
                     _ if !kernel_stamps => TransmitStamps::None,
                     0 => TransmitStamps::None,
@@ -99,6 +101,18 @@ impl Share {
             }
         });
         specs.collect()
+    }
+
+    /// Per socket: the one address all its flows go to, if it is one.
+    fn only_targets(&self, plan: &Plan) -> Vec<Option<SocketAddr>> {
+        let mut first = vec![None; self.sources.len()];
+        let mut several = vec![false; self.sources.len()];
+        for (flow, socket) in self.flows.iter().zip(&self.flow_sockets) {
+            let to = plan.targets[plan.flows[*flow as usize].target as usize].address;
+            let socket = usize::from(*socket);
+            several[socket] |= *first[socket].get_or_insert(to) != to;
+        }
+        first.into_iter().zip(several).map(|(first, several)| first.filter(|_| !several)).collect()
     }
 
     /// The distinct loss thresholds of the worker's sockets, and per socket which one is its.

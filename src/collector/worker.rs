@@ -38,6 +38,8 @@ const GIVE_UP_BATCH: usize = 4096;
 pub const SPIN_RATE: f64 = 20_000.0;
 /// The longest sleep: how soon a stop is noticed.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
+/// How long replies gather while there is no room in flight.
+const HELD_TICK: Duration = Duration::from_micros(50);
 /// The shortest sleep of a worker that does not spin: one wake-up serves all probes due within it.
 const TICK: Duration = Duration::from_micros(100);
 
@@ -173,7 +175,7 @@ impl<N: Network, C: Clock> Worker<N, C> {
             }
             if !self.depart(due.flow, interval, now) {
                 self.held = Some(due);
-                return true;
+                return false;
             }
             if let Some(tally) = self.parts.ledger.newest() {
                 tally.sent_late_by(lateness);
@@ -227,9 +229,14 @@ impl<N: Network, C: Clock> Worker<N, C> {
             let decided = stopped.after(self.parts.longest_threshold());
             return Wait::EventOrUntil(decided.min(longest).max(now.after(TICK)));
         }
+        if self.held.is_some() {
+            // only replies make room: let some gather, a datagram at a time costs twice as much
+            let soon = now.after(HELD_TICK);
+            return if self.parts.spin { Wait::SpinUntil(soon) } else { Wait::Until(soon) };
+        }
         let due = self.parts.schedule.next_due().unwrap_or(longest).max(self.parts.timetable.start);
-        if self.parts.spin && due < now.after(LONGEST_WAIT) {
-            return Wait::No;
+        if self.parts.spin && due < longest {
+            return Wait::SpinUntil(due);
         }
         Wait::Until(due.max(now.after(TICK)).min(longest))
     }

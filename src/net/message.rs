@@ -170,7 +170,10 @@ impl SendQueue {
         slot.payload.iov_len = length;
         slot.socket = datagram.socket;
         slot.key = datagram.key;
-        slot.header.msg_namelen = address::encode(datagram.to, socket.v6, &mut slot.name) as libc::socklen_t;
+        slot.header.msg_namelen = match socket.connected {
+            true => 0,
+            false => address::encode(datagram.to, socket.v6, &mut slot.name) as libc::socklen_t,
+        };
         let mut controls = Writer::new(&mut slot.control.0);
         if let Some(class) = datagram.traffic_class {
             controls.traffic_class(datagram.to.is_ipv4(), class);
@@ -196,7 +199,10 @@ impl SendQueue {
     /// The header of a queued datagram with its pointers set; valid until the slot is written again.
     pub fn header(&mut self, position: usize) -> &libc::msghdr {
         let slot = &mut self.slots[position];
-        slot.header.msg_name = slot.name.as_mut_ptr().cast();
+        slot.header.msg_name = match slot.header.msg_namelen {
+            0 => std::ptr::null_mut(),
+            _ => slot.name.as_mut_ptr().cast(),
+        };
         slot.header.msg_iov = &raw mut slot.payload;
         slot.header.msg_iovlen = 1;
         slot.header.msg_control = match slot.header.msg_controllen {
@@ -217,7 +223,7 @@ impl SendQueue {
         &self.payloads[start..start + self.slots[position].payload.iov_len]
     }
 
-    /// Address bytes of a queued datagram.
+    /// Address bytes of a queued datagram; none on a connected socket.
     pub fn name(&self, position: usize) -> &[u8] {
         let slot = &self.slots[position];
         &slot.name[..slot.header.msg_namelen as usize]

@@ -229,6 +229,7 @@ impl Network for MmsgNetwork {
         match wait {
             Wait::No => {}
             Wait::Until(until) => sleep_until(until),
+            Wait::SpinUntil(until) => super::thread::spin_until(until),
             Wait::EventOrUntil(until) => {
                 let left = Duration::from_nanos(until.since(SystemClock.monotonic()));
                 let mut fds = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];

@@ -44,6 +44,9 @@ pub enum TransmitStamps {
 pub struct SocketSpec {
     /// Local address; port 0 lets the system choose.
     pub bind: SocketAddr,
+    /// The only address it will send to: then each datagram saves a route look-up, and the kernel drops what
+    /// comes from elsewhere. Where there is no route yet the socket stays unconnected.
+    pub connect: Option<SocketAddr>,
     /// Traffic-class byte (DSCP << 2 | ECN) of datagrams that do not name their own.
     pub traffic_class: u8,
     /// Report the traffic-class byte of received datagrams.
@@ -69,6 +72,7 @@ impl SocketSpec {
     pub fn new(bind: SocketAddr) -> SocketSpec {
         SocketSpec {
             bind,
+            connect: None,
             traffic_class: 0,
             receive_traffic_class: false,
             receive_hop_limit: false,
@@ -174,6 +178,8 @@ pub enum Wait {
     No,
     /// Until the instant; events that come earlier do not end it.
     Until(Monotonic),
+    /// Like `Until`, but busy: for waits shorter than a sleep costs. What is queued leaves first.
+    SpinUntil(Monotonic),
     /// Until the first event, at the latest until the instant.
     EventOrUntil(Monotonic),
 }

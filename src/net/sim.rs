@@ -385,7 +385,7 @@ impl Network for SimNetwork {
         let least = now + SPIN_NS;
         match wait {
             Wait::No => self.pass(least, false),
-            Wait::Until(deadline) => self.pass(deadline.0.max(least), false),
+            Wait::Until(deadline) | Wait::SpinUntil(deadline) => self.pass(deadline.0.max(least), false),
             Wait::EventOrUntil(deadline) => self.pass(deadline.0.max(least), true),
         }
         let awake = self.outbox.clock.monotonic().0 - self.outbox.start;

@@ -1,7 +1,7 @@
 //! Opening UDP sockets the way a [`SocketSpec`] says, and steering datagrams to cores.
 
 use super::{SocketSpec, TransmitStamps};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockname, socket};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, getsockname, socket};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -13,6 +13,8 @@ pub struct Socket {
     pub fd: OwnedFd,
     /// Whether its family is IPv6 (an IPv4 peer is then written as IPv4-mapped).
     pub v6: bool,
+    /// Whether it is connected: datagrams then need no address.
+    pub connected: bool,
     /// Local address, with the port the system chose.
     pub local: SocketAddr,
     /// Transmit stamps it was opened for.
@@ -113,12 +115,14 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
 
     let name = SockaddrStorage::from(spec.bind);
     bind(fd.as_raw_fd(), &name).map_err(|e| say("bind")(e.into()))?;
+    let connected = spec.connect.is_some_and(|to| connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).is_ok());
     let local: SockaddrStorage = getsockname(fd.as_raw_fd())?;
     let local = socket_addr(&local).unwrap_or(spec.bind);
     let granted = nix::sys::socket::getsockopt(&fd, nix::sys::socket::sockopt::RcvBuf).unwrap_or(0);
     Ok(Socket {
         fd,
         v6,
+        connected,
         local,
         transmit_stamps: spec.transmit_stamps,
         icmp_errors: spec.icmp_errors,

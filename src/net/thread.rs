@@ -1,5 +1,6 @@
 //! Threads on cores: pinning that is checked, and timer slack.
 
+use crate::time::{Clock, Monotonic, SystemClock};
 use core_affinity::CoreId;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
@@ -34,6 +35,13 @@ pub fn pin(cpu: usize) -> io::Result<()> {
 pub fn exact_timers() {
     // only lessens lateness; where it is refused, the lateness histogram shows the slack
     let _ = nix::sys::prctl::set_timerslack(1);
+}
+
+/// Keeps the core busy until the instant.
+pub fn spin_until(until: Monotonic) {
+    while SystemClock.monotonic() < until {
+        std::hint::spin_loop();
+    }
 }
 
 #[cfg(test)]

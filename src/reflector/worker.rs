@@ -175,7 +175,7 @@ mod tests {
                     }
                 }
                 Wait::No => {}
-                Wait::Until(_) => panic!("an event must end the wait"),
+                Wait::Until(_) | Wait::SpinUntil(_) => panic!("an event must end the wait"),
             }
             Ok(())
         }
