@@ -5,6 +5,7 @@
 
 use super::values::{self, CoreList, Destination};
 use crate::config::keys;
+use crate::net::features::IoChoice;
 use crate::probe::shape::{Dscp, StampPolicy};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
@@ -71,18 +72,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line
     Json,
-}
-
-/// How datagrams go in and out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Io {
-    /// io_uring where the kernel offers all that is needed, else mmsg; the log says which and why
-    #[default]
-    Auto,
-    /// io_uring, or fail saying what is missing
-    Uring,
-    /// sendmmsg and recvmmsg: same results, more CPU
-    Mmsg,
 }
 
 /// The subcommands.
@@ -168,8 +157,8 @@ pub struct PingArgs {
     #[arg(long)]
     pub json: bool,
     /// How datagrams go in and out
-    #[arg(long, value_name = "HOW", default_value = "auto")]
-    pub io: Io,
+    #[arg(long, value_name = "HOW", value_parser = values::io(), default_value = "auto")]
+    pub io: IoChoice,
     /// CPU to run on [default: the system chooses]
     #[arg(long, value_name = "LIST")]
     pub cores: Option<CoreList>,
@@ -250,8 +239,8 @@ pub struct ReflectorArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub key_file: Option<PathBuf>,
     /// How datagrams go in and out
-    #[arg(long, value_name = "HOW", default_value = "auto")]
-    pub io: Io,
+    #[arg(long, value_name = "HOW", value_parser = values::io(), default_value = "auto")]
+    pub io: IoChoice,
     /// Write a line of counts every 10 seconds while they change, also when not on a terminal
     #[arg(long)]
     pub stats: bool,
@@ -297,8 +286,8 @@ pub struct CollectorArgs {
     #[arg(long, value_name = "LIST")]
     pub cores: Option<CoreList>,
     /// How datagrams go in and out
-    #[arg(long, value_name = "HOW", default_value = "auto")]
-    pub io: Io,
+    #[arg(long, value_name = "HOW", value_parser = values::io(), default_value = "auto")]
+    pub io: IoChoice,
     /// Do not show the live table, which is shown on a terminal unless --output - uses it
     #[arg(long)]
     pub no_table: bool,
@@ -350,8 +339,8 @@ pub struct DemoArgs {
     #[arg(long)]
     pub json: bool,
     /// How datagrams go in and out
-    #[arg(long, value_name = "HOW", default_value = "auto")]
-    pub io: Io,
+    #[arg(long, value_name = "HOW", value_parser = values::io(), default_value = "auto")]
+    pub io: IoChoice,
 }
 
 /// `llama completions`.

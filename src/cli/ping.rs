@@ -46,13 +46,6 @@ pub fn method_name(method: MethodKind) -> &'static str {
     }
 }
 
-/// A method as tag values and JSON have it.
-pub fn method_tag(method: MethodKind) -> &'static str {
-    match method {
-        MethodKind::Udp => "udp",
-    }
-}
-
 /// The report, `width` characters wide, ending in a newline.
 pub fn report(report: &Report<'_>, width: usize) -> String {
     let mut lines = vec![header(report), String::new()];

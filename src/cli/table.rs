@@ -7,8 +7,8 @@ use super::chart::spark;
 use super::layout::{self, BAD, DIM, DOUBT, HEAD, Side, paint};
 use super::units::{clock, count, percent, time};
 use super::values::dscp_name;
-use super::verdict::suspicion_word;
 use crate::probe::shape::{Dscp, MethodKind};
+use crate::sink::record::suspicion_name;
 use crate::summary::{Path, Summary};
 use crate::time::Wall;
 use std::borrow::Borrow;
@@ -179,7 +179,7 @@ impl Row {
 }
 
 fn suspicions(summary: &Summary) -> String {
-    summary.suspect.iter().map(|reason| suspicion_word(*reason)).collect::<Vec<_>>().join(",")
+    summary.suspect.iter().map(|reason| suspicion_name(*reason)).collect::<Vec<_>>().join(",")
 }
 
 /// A column: heading, side, and its cell of a row.

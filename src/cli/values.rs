@@ -6,7 +6,9 @@
 
 use crate::config::dscp as class;
 use crate::config::keys;
+use crate::net::features::IoChoice;
 use crate::probe::shape::{Dscp, StampPolicy};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -264,6 +266,21 @@ pub fn stamp_policy(text: &str) -> Result<StampPolicy, String> {
             _ => Err("write all, auto, off, or N for one probe in N".into()),
         },
     }
+}
+
+/// How datagrams go in and out: a parser of its own, since the choice is the network's and knows nothing of flags.
+pub fn io() -> impl TypedValueParser<Value = IoChoice> {
+    let choices = [
+        PossibleValue::new("auto")
+            .help("io_uring where the kernel offers all that is needed, else mmsg; the log says which and why"),
+        PossibleValue::new("uring").help("io_uring, or fail saying what is missing"),
+        PossibleValue::new("mmsg").help("sendmmsg and recvmmsg: same results, more CPU"),
+    ];
+    PossibleValuesParser::new(choices).map(|word| match word.as_str() {
+        "uring" => IoChoice::Uring,
+        "mmsg" => IoChoice::Mmsg,
+        _ => IoChoice::Auto,
+    })
 }
 
 /// A class by name (`EF`, `AF41`, `CS6`) or number, 0 to 63.

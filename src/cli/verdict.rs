@@ -233,17 +233,6 @@ fn say_direction(counts: &Counts, says: &mut Vec<String>) {
     });
 }
 
-/// A reason for suspicion as one word, as all outputs write it.
-pub fn suspicion_word(suspicion: Suspicion) -> &'static str {
-    match suspicion {
-        Suspicion::LocalDrops => "local_drops",
-        Suspicion::NotSent => "not_sent",
-        Suspicion::StampsLost => "stamps_lost",
-        Suspicion::ClockStep => "clock_step",
-        Suspicion::TallyDropped => "tally_dropped",
-    }
-}
-
 /// A reason for suspicion, and what to do about it.
 fn suspicion(reason: Suspicion, summary: &Summary) -> String {
     let c = &summary.counts;

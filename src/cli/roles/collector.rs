@@ -42,7 +42,7 @@ pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
     }
     let to_stdout = args.output.as_deref() == Some(Path::new("-"));
     let options = Options {
-        io: args.io.into(),
+        io: args.io,
         cores: args.cores.clone().map(|cores| cores.0).unwrap_or_default(),
         duration: args.duration,
         ..Options::default()

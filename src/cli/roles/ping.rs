@@ -37,7 +37,7 @@ pub fn ping(args: &PingArgs, log: &LogArgs) -> Ended {
         None => (None, None),
     };
     let options = Options {
-        io: args.io.into(),
+        io: args.io,
         cores: args.cores.clone().map(|cores| cores.0).unwrap_or_default(),
         count: Some(args.probes()),
         samples: sampling.clone(),

@@ -59,7 +59,7 @@ fn options(args: &ReflectorArgs) -> Result<Options, Failure> {
         stateful: args.stateful,
         clock: clock.map_or(ErrorEstimate::UNSYNCHRONISED, ErrorEstimate::synchronised),
         longest: 9000,
-        io: args.io.into(),
+        io: args.io,
         ..Options::default()
     })
 }
