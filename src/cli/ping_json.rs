@@ -95,7 +95,7 @@ pub fn object(report: &Report<'_>) -> Json {
         lateness_ms: s.lateness.as_ref().map(StatisticsRecord::from),
         stamps: StampsRecord::of(s),
         suspect: s.suspect.iter().map(|r| suspicion_name(*r)).collect(),
-        verdict: verdict::network(c, report.flows, report.address.port()).says,
+        verdict: verdict::network(c, report.flows, report.address.port(), report.size).says,
         flows_with_loss: report.flows.iter().filter(|f| f.lost > 0).count(),
         flows: verdict::worst_first(report.flows).into_iter().map(FlowRecord::from).collect(),
     }

@@ -65,6 +65,11 @@ pub fn count(n: u64) -> String {
     out
 }
 
+/// A count of things: `1 path`, `12 345 paths`.
+pub fn several(n: u64, what: &str) -> String {
+    format!("{} {what}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
 /// A percentage that does not round loss away: `0 %`, `0.002 %`, `3.0 %`, `100 %`; `<0.001 %` below that.
 pub fn percent(p: f64) -> String {
     match p {
@@ -141,6 +146,7 @@ mod tests {
             ["0 %", "<0.001 %", "0.002 %", "0.50 %", "3.0 %", "48.4 %", ">99.9 %", "100 %"]
         );
         assert_eq!([0.5, 200.0, 12_500.4].map(rate), ["0.50/s", "200/s", "12 500/s"]);
+        assert_eq!([0, 1, 12_345].map(|n| several(n, "path")), ["0 paths", "1 path", "12 345 paths"]);
         assert_eq!([512, 13_107_200].map(bytes), ["512 B", "12.5 MiB"]);
         assert_eq!(
             [0.5, 59.97, 150.0, 3900.0].map(|s| elapsed(Duration::from_secs_f64(s))),

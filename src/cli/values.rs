@@ -6,6 +6,7 @@
 
 use crate::config::dscp as class;
 use crate::config::keys;
+use crate::config::plan;
 use crate::net::features::IoChoice;
 use crate::probe::shape::{Dscp, StampPolicy};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -16,8 +17,8 @@ use std::time::Duration;
 
 /// The port a reflector listens on when none is named, as upstream's.
 pub const DEFAULT_PORT: u16 = 8100;
-/// Source ports one host can use: 1024 to 65535.
-pub const SOURCE_PORTS_MAX: u32 = 64_512;
+/// Source ports of one ping: a socket each.
+pub const SOURCE_PORTS_MAX: u32 = plan::MAX_SOURCES as u32;
 /// Highest CPU number taken; a mask of `CPU_SETSIZE` bits holds no more.
 const CPU_MAX: usize = 1023;
 
@@ -215,7 +216,7 @@ pub fn count(text: &str) -> Result<u64, String> {
 /// Outside the range.
 pub fn source_ports(text: &str) -> Result<u32, String> {
     let max = u64::from(SOURCE_PORTS_MAX);
-    ranged(text, "source ports", 1, max, "a source address has no more").map(|n| n as u32)
+    ranged(text, "source ports", 1, max, "a process opens no more sockets").map(|n| n as u32)
 }
 
 /// Bytes of UDP payload, as in a configuration file.

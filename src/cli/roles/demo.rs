@@ -46,7 +46,7 @@ impl Drop for Reflectors {
 /// As the reflector and the collector.
 pub fn demo(args: &DemoArgs, log: &LogArgs) -> Ended {
     // before any thread is started: they inherit the blocked signals
-    let _blocked = crate::cli::signals::stop_flag()?;
+    let stop = crate::cli::signals::stop_flag()?;
     let addresses: Vec<IpAddr> = GROUPS
         .iter()
         .flat_map(|(_, hosts)| hosts.iter().map(|host| IpAddr::V4(Ipv4Addr::new(127, 0, 0, *host))))
@@ -58,7 +58,7 @@ pub fn demo(args: &DemoArgs, log: &LogArgs) -> Ended {
         for (rack, address) in hosts.iter().zip(listening.by_ref()) {
             let tags = BTreeMap::from([
                 ("dst_region".to_string(), group.to_string()),
-                ("dst_rack".to_string(), format!("{group}-{rack}")),
+                ("dst_rack".to_string(), format!("r{rack}")),
             ]);
             targets.push(Target { host: address.ip().to_string(), address, group: group.into(), tags: Arc::new(tags) });
         }
@@ -92,7 +92,7 @@ pub fn demo(args: &DemoArgs, log: &LogArgs) -> Ended {
         (false, true) => Show::Table,
         (false, false) => Show::Lines,
     };
-    run(&Arc::new(plan), &options, sinks, show)
+    run(&Arc::new(plan), &options, sinks, show, &stop)
 }
 
 /// One reflector process's worth of listeners, on ports that the system chooses.

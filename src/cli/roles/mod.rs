@@ -14,8 +14,12 @@ pub use demo::demo;
 pub use ping::ping;
 pub use reflector::reflector;
 
+use super::exit::Failure;
+use super::values::CoreList;
 use crate::net::features::Io;
+use crate::net::thread;
 use crate::probe::shape::Key;
+use anyhow::anyhow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,10 +34,32 @@ fn io_word(io: Io) -> &'static str {
     }
 }
 
-fn key(file: Option<&Path>) -> Result<Option<Key>, super::exit::Failure> {
+/// The CPUs of `--cores`; none when the flag was left out.
+fn cores(asked: Option<&CoreList>) -> Result<Vec<usize>, Failure> {
+    let asked = asked.map(|cores| cores.0.clone()).unwrap_or_default();
+    let allowed = thread::allowed_cpus()?;
+    if let Some(cpu) = asked.iter().find(|cpu| !allowed.contains(cpu)) {
+        return Err(Failure::usage(anyhow!(
+            "--cores: CPU {cpu} asked, this process may use {allowed:?}; name some of these"
+        )));
+    }
+    Ok(asked)
+}
+
+/// Raises the soft limit of open files towards the hard one; a lack is told by the socket that fails.
+fn raise_file_limit(sockets: usize) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < sockets as u64 + 256
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(sockets as u64 + 4096), hard);
+    }
+}
+
+/// The key in the file of `--key-file`.
+fn key(file: Option<&Path>) -> Result<Option<Key>, Failure> {
     let read = |file: &Path| {
-        crate::config::key_file::read(file)
-            .map_err(|reason| super::exit::Failure::usage(anyhow::anyhow!("--key-file: {reason}")))
+        crate::config::key_file::read(file).map_err(|reason| Failure::usage(anyhow!("--key-file: {reason}")))
     };
     file.map(read).transpose()
 }
