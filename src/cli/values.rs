@@ -87,7 +87,7 @@ impl FromStr for Destination {
                 Some((host, tail)) if tail.starts_with(':') => (host, port(&tail[1..])?),
                 _ => return Err("an address in brackets is written [2001:db8::1] or [2001:db8::1]:8100".into()),
             }
-        } else if text.parse::<Ipv6Addr>().is_ok() {
+        } else if text.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()) {
             (text, DEFAULT_PORT)
         } else {
             match text.rsplit_once(':') {
@@ -327,6 +327,7 @@ mod tests {
         assert_eq!("192.0.2.1:9".parse(), to("192.0.2.1", 9));
         assert_eq!("2001:db8::1".parse(), to("2001:db8::1", 8100));
         assert_eq!("[2001:db8::1]".parse(), to("2001:db8::1", 8100));
+        assert_eq!("fe80::1%eth0".parse(), to("fe80::1%eth0", 8100));
         assert_eq!("[fe80::1%eth0]:862".parse(), to("fe80::1%eth0", 862));
         for bad in
             ["", ":8100", "web1:", "web1:0", "web1:65536", "web1:http", "[::1", "[::1]8100", "a:b:c", "a/b", "a b"]

@@ -1,6 +1,6 @@
 //! `llama collector`.
 
-use super::{LOOK, cores, raise_file_limit};
+use super::{LOOK, allow_sockets, cores};
 use crate::cli::args::{CollectorArgs, LogArgs};
 use crate::cli::exit::{self, Done, Ended, Failure};
 use crate::cli::screen::Screen;
@@ -82,7 +82,7 @@ pub enum Show {
 /// # Errors
 /// What the kernel refused, at the start or later.
 pub fn run(plan: &Arc<Plan>, options: &Options, sinks: Sinks, show: Show, stop: &AtomicBool) -> Ended {
-    raise_file_limit(plan.sources.len());
+    allow_sockets(plan.sources.len())?;
     let sinks = Arc::new(sinks);
     let (view_out, view) = crossbeam_channel::bounded::<Vec<Summary>>(4);
     let deliver = {

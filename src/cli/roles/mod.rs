@@ -46,14 +46,23 @@ fn cores(asked: Option<&CoreList>) -> Result<Vec<usize>, Failure> {
     Ok(asked)
 }
 
-/// Raises the soft limit of open files towards the hard one; a lack is told by the socket that fails.
-fn raise_file_limit(sockets: usize) {
+/// Files that are open besides the sources' sockets, at most.
+const OTHER_FILES: u64 = 256;
+
+/// Raises the soft limit of open files as far as the sockets need it.
+fn allow_sockets(sockets: usize) -> Result<(), Failure> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < sockets as u64 + 256
-    {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(sockets as u64 + 4096), hard);
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let needed = sockets as u64 + OTHER_FILES;
+    if needed > hard {
+        return Err(Failure::usage(anyhow!(
+            "{sockets} source ports need {needed} open files, the limit is {hard}; use fewer, or raise it (ulimit -Hn, LimitNOFILE=)"
+        )));
     }
+    if needed > soft {
+        setrlimit(Resource::RLIMIT_NOFILE, needed, hard)?;
+    }
+    Ok(())
 }
 
 /// The key in the file of `--key-file`.

@@ -1,6 +1,6 @@
 //! `llama ping`.
 
-use super::{LOOK, cores, io_word, key, raise_file_limit};
+use super::{LOOK, allow_sockets, cores, io_word, key};
 use crate::cli::args::{LogArgs, PingArgs};
 use crate::cli::exit::{self, Done, Ended, Failure};
 use crate::cli::ping::{self as view, Report};
@@ -61,7 +61,7 @@ fn measure(args: &PingArgs, log: &LogArgs) -> Ended {
             summaries.iter().for_each(|summary| sum.add(summary));
         }
     };
-    raise_file_limit(plan.sources.len());
+    allow_sockets(plan.sources.len())?;
     let began = Instant::now();
     let collector = Collector::start(&plan, &options, deliver)?;
     drop(options); // its end of the channel of samples
