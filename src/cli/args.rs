@@ -7,7 +7,9 @@
 
 use super::values::{self, CoreList, Destination};
 use crate::config::keys;
+use crate::net::features::IoChoice;
 use crate::probe::shape::{Dscp, StampPolicy};
+use crate::wire::REFLECTOR_PORTS;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use std::net::{IpAddr, SocketAddr};
@@ -75,18 +77,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// How datagrams go in and out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Io {
-    /// io_uring where the kernel offers all that is needed, else mmsg; the log says which and why
-    #[default]
-    Auto,
-    /// io_uring, or fail saying what is missing
-    Uring,
-    /// sendmmsg and recvmmsg: same results, more CPU
-    Mmsg,
-}
-
 /// The subcommands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Mode {
@@ -119,7 +109,7 @@ pub enum Mode {
       A class of service with large probes, for a script
 
 The other end runs `llama reflector`, or any STAMP (RFC 8762) or TWAMP Light reflector: port 862 then.
-Exit status: 0 when a reply came, 1 when none did, 2 when the command line is wrong.")]
+Exit status: 0 when a reply came, 1 when none did, 2 when the command line is wrong or nothing could be measured.")]
 pub struct PingArgs {
     /// Address or name of the reflector; [ADDR]:PORT for IPv6 with a port; PORT is 8100 when left out
     #[arg(value_name = "TARGET[:PORT]", value_hint = ValueHint::Hostname)]
@@ -133,7 +123,7 @@ pub struct PingArgs {
     /// Probes per second in all, evenly spread; 0.01 to 10000000
     #[arg(long, short, value_name = "PER_SECOND", value_parser = values::rate, default_value = "200")]
     pub rate: f64,
-    /// Flows: source ports to send from, 1 to 64512; more of them cross more equal-cost paths
+    /// Flows: source ports to send from, 1 to 60000; more of them cross more equal-cost paths
     #[arg(long, short = 'p', value_name = "N", value_parser = values::source_ports, default_value = "16")]
     pub source_ports: u32,
     /// First source port, the others follow; 0 lets the system choose
@@ -145,7 +135,7 @@ pub struct PingArgs {
     /// Class of the probes and of their replies: name (EF, AF41, CS6, LE) or code point 0 to 63
     #[arg(long, value_name = "CLASS", value_parser = values::dscp, default_value = "0")]
     pub dscp: Dscp,
-    /// UDP payload of a probe in bytes, 44 to 65507 (from 112 with --key-file) [default: as short as possible]
+    /// UDP payload of a probe in bytes, 44 to 9000 (from 112 with --key-file) [default: as short as possible]
     #[arg(long, short, value_name = "BYTES", value_parser = values::size)]
     pub size: Option<u16>,
     /// Loss threshold: a probe without a reply for so long is lost; 1ms to 60s
@@ -170,8 +160,8 @@ pub struct PingArgs {
     #[arg(long)]
     pub json: bool,
     /// How datagrams go in and out
-    #[arg(long, value_name = "HOW", default_value = "auto")]
-    pub io: Io,
+    #[arg(long, value_name = "HOW", value_parser = values::io(), default_value = "auto")]
+    pub io: IoChoice,
     /// CPU to run on [default: the system chooses]
     #[arg(long, value_name = "LIST")]
     pub cores: Option<CoreList>,
@@ -204,6 +194,14 @@ impl PingArgs {
             return Err(format!(
                 "--source-ports: {} ports from {} end at {last}, ports end at 65535; lower --source-port or --source-ports",
                 self.source_ports, self.source_port
+            ));
+        }
+        let ports = u32::from(self.source_port)..=last;
+        if self.source_port != 0
+            && let Some(port) = REFLECTOR_PORTS.iter().find(|port| ports.contains(&u32::from(**port)))
+        {
+            return Err(format!(
+                "--source-port: {port} is a port of reflectors, which answer nothing that comes from there; leave out {REFLECTOR_PORTS:?}"
             ));
         }
         if self.key_file.is_some() && self.payload() < keys::MIN_SIZE_KEYED {
@@ -252,8 +250,8 @@ pub struct ReflectorArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub key_file: Option<PathBuf>,
     /// How datagrams go in and out
-    #[arg(long, value_name = "HOW", default_value = "auto")]
-    pub io: Io,
+    #[arg(long, value_name = "HOW", value_parser = values::io(), default_value = "auto")]
+    pub io: IoChoice,
     /// Write a line of counts every 10 seconds while they change, also when not on a terminal
     #[arg(long)]
     pub stats: bool,
@@ -299,8 +297,8 @@ pub struct CollectorArgs {
     #[arg(long, value_name = "LIST")]
     pub cores: Option<CoreList>,
     /// How datagrams go in and out
-    #[arg(long, value_name = "HOW", default_value = "auto")]
-    pub io: Io,
+    #[arg(long, value_name = "HOW", value_parser = values::io(), default_value = "auto")]
+    pub io: IoChoice,
     /// Do not show the live table, which is shown on a terminal unless --output - uses it
     #[arg(long)]
     pub no_table: bool,
@@ -352,8 +350,8 @@ pub struct DemoArgs {
     #[arg(long)]
     pub json: bool,
     /// How datagrams go in and out
-    #[arg(long, value_name = "HOW", default_value = "auto")]
-    pub io: Io,
+    #[arg(long, value_name = "HOW", value_parser = values::io(), default_value = "auto")]
+    pub io: IoChoice,
 }
 
 /// `llama completions`.
@@ -436,6 +434,7 @@ mod tests {
     fn flags_that_contradict_are_refused() {
         let refused = |args: &[&str]| ping(args).check().unwrap_err();
         assert!(refused(&["h", "--source-port", "65530"]).contains("65545"));
+        assert!(refused(&["h", "--source-port", "59990"]).contains("60000 is a port of reflectors"));
         assert!(refused(&["h", "--key-file", "k", "--size", "60"]).contains("112 or more"));
         assert!(refused(&["h", "--source", "10.0.0.1", "-6"]).contains("-6"));
         assert!(ping(&["h", "--source-port", "65520"]).check().is_ok());

@@ -27,6 +27,14 @@ impl Failure {
     pub fn usage(error: impl Into<anyhow::Error>) -> Failure {
         Failure::Usage(error.into())
     }
+
+    /// For a mode whose exit code 1 says that all was lost: whatever else goes wrong is told by 2.
+    pub fn apart_from_loss(self) -> Failure {
+        match self {
+            Failure::Run(error) if !is_broken_pipe(&error) => Failure::Usage(error),
+            other => other,
+        }
+    }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -51,11 +59,23 @@ pub fn code(ended: Ended) -> ExitCode {
 }
 
 fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
-    let text = format!("{error:#}");
+    let text = reasons(error);
     // several lines begin with file and line each, which editors find only at the start of a line
     let gap = if text.contains('\n') { '\n' } else { ' ' };
     anstream::eprintln!("{}{gap}{text}", paint(BAD, "error:"));
     ExitCode::from(code)
+}
+
+/// The error and its causes, leaving out those that were already said: many errors quote their cause.
+fn reasons(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text += if text.is_empty() { "" } else { ": " };
+            text += &cause;
+        }
+    }
+    text
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -79,6 +99,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_cause_is_said_once() {
+        let quoted = anyhow::Error::from(io::Error::other("no such port")).context("bind: no such port");
+        assert_eq!(reasons(&quoted.context("worker 0")), "worker 0: bind: no such port");
+    }
+
+    #[test]
     fn codes() {
         let failed = |f| format!("{:?}", code(Err(f)));
         assert_eq!(format!("{:?}", code(Ok(Done::Fine))), format!("{:?}", ExitCode::SUCCESS));
@@ -86,5 +112,8 @@ mod tests {
         assert_eq!(failed(Failure::usage(anyhow::anyhow!("x"))), format!("{:?}", ExitCode::from(2)));
         assert_eq!(failed(io::Error::other("x").into()), format!("{:?}", ExitCode::from(1)));
         assert_eq!(failed(io::Error::from(io::ErrorKind::BrokenPipe).into()), format!("{:?}", ExitCode::SUCCESS));
+        let of_ping = |kind: io::ErrorKind| failed(Failure::from(io::Error::from(kind)).apart_from_loss());
+        assert_eq!(of_ping(io::ErrorKind::StorageFull), format!("{:?}", ExitCode::from(2)));
+        assert_eq!(of_ping(io::ErrorKind::BrokenPipe), format!("{:?}", ExitCode::SUCCESS));
     }
 }

@@ -46,26 +46,26 @@ pub fn method_name(method: MethodKind) -> &'static str {
     }
 }
 
-/// A method as tag values and JSON have it.
-pub fn method_tag(method: MethodKind) -> &'static str {
-    match method {
-        MethodKind::Udp => "udp",
-    }
-}
-
 /// The report, `width` characters wide, ending in a newline.
 pub fn report(report: &Report<'_>, width: usize) -> String {
     let mut lines = header(report, width);
     lines.push(String::new());
     delays(report.summary, &mut lines);
     histogram(report.summary, width, &mut lines);
-    worst(report.flows, &mut lines);
+    if report.summary.counts.replied > 0 {
+        worst(report.flows, &mut lines); // else none is worse than another
+    }
     counts(report.summary, &mut lines);
     if let Some(stamps) = verdict::stamps(report.summary.sent_by, report.summary.received_by) {
         say("timestamps", &stamps, width, &mut lines);
     }
     say("prober", &verdict::prober(report.summary), width, &mut lines);
-    say("network", &verdict::network(&report.summary.counts, report.flows, report.address.port()), width, &mut lines);
+    say(
+        "network",
+        &verdict::network(&report.summary.counts, report.flows, report.address.port(), report.size),
+        width,
+        &mut lines,
+    );
     lines.push(String::new());
     lines.join("\n")
 }
@@ -84,12 +84,20 @@ fn header(report: &Report<'_>, width: usize) -> Vec<String> {
             format!(", {} source ports {low}–{high}", many.len())
         }
     };
+    let counts = &report.summary.counts;
+    let reached = match counts.not_sent {
+        0 => rate(report.rate),
+        _ => {
+            let real = counts.left() as f64 / report.sending.as_secs_f64().max(1e-3);
+            format!("{} of {} asked", rate(real.round()), rate(report.rate))
+        }
+    };
     let how = format!(
         "{}, DSCP {}, {} bytes, {} for {}, {}",
         method_name(path.method),
         dscp_name(path.dscp),
         report.size,
-        rate(report.rate),
+        reached,
         elapsed(report.sending),
         report.io
     );
@@ -147,7 +155,7 @@ fn worst(flows: &[FlowSummary], lines: &mut Vec<String>) {
     }
     let directed = flows.iter().any(|f| f.lost_forward + f.lost_reverse > 0);
     let mut heads = vec![
-        ("worst flows", Side::Left),
+        (if flows.iter().any(|f| f.lost > 0) { "worst flows" } else { "slowest flows" }, Side::Left),
         ("sent", Side::Right),
         ("lost", Side::Right),
         ("loss", Side::Right),

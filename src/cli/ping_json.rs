@@ -3,11 +3,10 @@
 //! Names and meanings are those of the collector's JSON lines: `sent` is what left this host, `lost` what
 //! brought no reply, `refused` and `unreachable` are parts of `lost`.
 
-use super::ping::{Report, method_tag};
-use super::units;
-use super::verdict::{self, suspicion_word};
-use crate::summary::{Extremes, FlowSummary, Statistics};
-use crate::time::StampSource;
+use super::ping::Report;
+use super::verdict;
+use crate::sink::record::{ExtremesRecord, FlowRecord, StampsRecord, StatisticsRecord, method_name, suspicion_name};
+use crate::sink::rfc3339;
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
 
@@ -42,92 +41,17 @@ pub struct Json {
     clock_stepped: u64,
     stamps_missing: u64,
     local_drops: u64,
-    rtt_ms: Option<StatisticsJson>,
-    ipdv_ms: Option<ExtremesJson>,
-    residence_ms: Option<ExtremesJson>,
-    owd_forward_ms: Option<ExtremesJson>,
-    owd_reverse_ms: Option<ExtremesJson>,
-    lateness_ms: Option<StatisticsJson>,
-    stamps: StampsJson,
+    rtt_ms: Option<StatisticsRecord>,
+    ipdv_ms: Option<ExtremesRecord>,
+    residence_ms: Option<ExtremesRecord>,
+    owd_forward_ms: Option<ExtremesRecord>,
+    owd_reverse_ms: Option<ExtremesRecord>,
+    lateness_ms: Option<StatisticsRecord>,
+    stamps: StampsRecord,
     suspect: Vec<&'static str>,
     verdict: Vec<String>,
     flows_with_loss: usize,
-    flows: Vec<FlowJson>,
-}
-
-#[derive(Debug, Serialize)]
-struct StatisticsJson {
-    samples: u64,
-    min: f64,
-    mean: f64,
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    p999: f64,
-    max: f64,
-}
-
-#[derive(Debug, Serialize)]
-struct ExtremesJson {
-    samples: u64,
-    min: f64,
-    mean: f64,
-    max: f64,
-}
-
-#[derive(Debug, Serialize)]
-struct StampsJson {
-    sent_by: Option<&'static str>,
-    received_by: Option<&'static str>,
-}
-
-#[derive(Debug, Serialize)]
-struct FlowJson {
-    source: SocketAddr,
-    target: SocketAddr,
-    dscp: u8,
-    sent: u64,
-    lost: u64,
-    loss_percent: f64,
-    lost_forward: u64,
-    lost_reverse: u64,
-    rtt_ms: Option<ExtremesJson>,
-}
-
-/// Milliseconds to the nanosecond, so that JSON does not carry a tail of binary digits.
-fn ms(ns: f64) -> f64 {
-    ns.round() / 1e6
-}
-
-fn statistics(s: Statistics) -> StatisticsJson {
-    let [min, p50, p90, p99, p999, max] = [s.min, s.p50, s.p90, s.p99, s.p999, s.max].map(|ns| ms(ns as f64));
-    StatisticsJson { samples: s.samples, min, mean: ms(s.mean), p50, p90, p99, p999, max }
-}
-
-fn extremes(e: Extremes) -> ExtremesJson {
-    ExtremesJson { samples: e.samples, min: ms(e.min as f64), mean: ms(e.mean), max: ms(e.max as f64) }
-}
-
-fn stamp(source: StampSource) -> &'static str {
-    match source {
-        StampSource::Hardware => "hardware",
-        StampSource::Kernel => "kernel",
-        StampSource::User => "user",
-    }
-}
-
-fn flow(flow: &FlowSummary) -> FlowJson {
-    FlowJson {
-        source: flow.source,
-        target: flow.target,
-        dscp: flow.dscp.0,
-        sent: flow.sent,
-        lost: flow.lost,
-        loss_percent: if flow.sent == 0 { 0.0 } else { 100.0 * flow.lost as f64 / flow.sent as f64 },
-        lost_forward: flow.lost_forward,
-        lost_reverse: flow.lost_reverse,
-        rtt_ms: flow.rtt.map(extremes),
-    }
+    flows: Vec<FlowRecord>,
 }
 
 /// The object for a finished measurement; flows in the order of the worst list.
@@ -139,12 +63,12 @@ pub fn object(report: &Report<'_>) -> Json {
         target: report.host.to_owned(),
         address: report.address,
         src_ip: s.path.src,
-        method: method_tag(s.path.method),
+        method: method_name(s.path.method),
         dscp: s.path.dscp.0,
         size: report.size,
         rate: report.rate,
-        start: units::rfc3339(s.start),
-        end: units::rfc3339(s.end),
+        start: rfc3339(s.start),
+        end: rfc3339(s.end),
         io: report.io.to_owned(),
         sent: c.left(),
         replied: c.replied,
@@ -163,17 +87,17 @@ pub fn object(report: &Report<'_>) -> Json {
         clock_stepped: c.clock_stepped,
         stamps_missing: c.stamps_missing,
         local_drops: s.local_drops,
-        rtt_ms: s.rtt.map(statistics),
-        ipdv_ms: s.ipdv.map(extremes),
-        residence_ms: s.residence.map(extremes),
-        owd_forward_ms: s.owd_forward.map(extremes),
-        owd_reverse_ms: s.owd_reverse.map(extremes),
-        lateness_ms: s.lateness.map(statistics),
-        stamps: StampsJson { sent_by: s.sent_by.map(stamp), received_by: s.received_by.map(stamp) },
-        suspect: s.suspect.iter().map(|r| suspicion_word(*r)).collect(),
-        verdict: verdict::network(c, report.flows, report.address.port()).says,
+        rtt_ms: s.rtt.as_ref().map(StatisticsRecord::from),
+        ipdv_ms: s.ipdv.as_ref().map(ExtremesRecord::from),
+        residence_ms: s.residence.as_ref().map(ExtremesRecord::from),
+        owd_forward_ms: s.owd_forward.as_ref().map(ExtremesRecord::from),
+        owd_reverse_ms: s.owd_reverse.as_ref().map(ExtremesRecord::from),
+        lateness_ms: s.lateness.as_ref().map(StatisticsRecord::from),
+        stamps: StampsRecord::of(s),
+        suspect: s.suspect.iter().map(|r| suspicion_name(*r)).collect(),
+        verdict: verdict::network(c, report.flows, report.address.port(), report.size).says,
         flows_with_loss: report.flows.iter().filter(|f| f.lost > 0).count(),
-        flows: verdict::worst_first(report.flows).into_iter().map(flow).collect(),
+        flows: verdict::worst_first(report.flows).into_iter().map(FlowRecord::from).collect(),
     }
 }
 

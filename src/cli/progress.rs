@@ -24,7 +24,7 @@ impl Bar {
         // ten redraws a second are smooth enough and cost the prober nothing
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(10) };
         let bar = ProgressBar::with_draw_target(Some(probes), target);
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}  {eta} left") {
+        if let Ok(style) = ProgressStyle::with_template("{bar:20} {percent:>3} %  {msg}  {eta} left") {
             bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
         }
         Bar(bar)

@@ -13,8 +13,8 @@ const INTERRUPTED: i32 = 130;
 
 /// A flag that the first SIGINT or SIGTERM sets; the second ends the process at once, with code 130.
 ///
-/// Call it once, and before any other thread is started: threads inherit the blocked signals. A second call
-/// would take signals away from the first one's flag.
+/// Call it once, before any other thread is started: threads inherit the blocked signals, and one that
+/// does not block them lets a signal end the process; of two flags a signal would set either.
 ///
 /// # Errors
 /// The signal mask cannot be set or the thread not be started.

@@ -5,10 +5,10 @@
 
 use super::chart::spark;
 use super::layout::{self, BAD, DIM, DOUBT, HEAD, Side, paint};
-use super::units::{clock, count, percent, time};
+use super::units::{clock, count, percent, several, time};
 use super::values::dscp_name;
-use super::verdict::suspicion_word;
 use crate::probe::shape::{Dscp, MethodKind};
+use crate::sink::record::suspicion_name;
 use crate::summary::{Path, Summary};
 use crate::time::Wall;
 use std::borrow::Borrow;
@@ -103,7 +103,10 @@ impl Board {
         if !hidden.is_empty() {
             let lossy = hidden.iter().filter(|row| row.loss > 0.0).count();
             let which = if lossy > 0 { format!("{lossy} of them with loss") } else { "without loss".to_owned() };
-            text += &paint(DIM, &layout::cut(&format!("and {} more paths, {which}", hidden.len()), width));
+            text += &paint(
+                DIM,
+                &layout::cut(&format!("and {}, {which}", several(hidden.len() as u64, "more path")), width),
+            );
             text.push('\n');
         }
         text += &paint(DIM, &layout::cut(&self.footer(), width));
@@ -114,9 +117,9 @@ impl Board {
     fn footer(&self) -> String {
         let loss = if self.left == 0 { 0.0 } else { 100.0 * self.unanswered as f64 / self.left as f64 };
         format!(
-            "{} UTC  {} paths  in all: {} sent, {} lost ({})",
+            "{} UTC  {}  in all: {} sent, {} lost ({})",
             clock(self.end),
-            self.rows.len(),
+            several(self.rows.len() as u64, "path"),
             count(self.left),
             count(self.unanswered),
             percent(loss)
@@ -125,7 +128,7 @@ impl Board {
 
     /// The totals of the whole run as a line, for the end.
     pub fn total(&self) -> String {
-        format!("{} intervals  {}\n", self.intervals, self.footer())
+        format!("{}  {}\n", several(self.intervals, "interval"), self.footer())
     }
 }
 
@@ -179,7 +182,7 @@ impl Row {
 }
 
 fn suspicions(summary: &Summary) -> String {
-    summary.suspect.iter().map(|reason| suspicion_word(*reason)).collect::<Vec<_>>().join(",")
+    summary.suspect.iter().map(|reason| suspicion_name(*reason)).collect::<Vec<_>>().join(",")
 }
 
 /// A column: heading, side, and its cell of a row.

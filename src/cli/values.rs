@@ -6,7 +6,10 @@
 
 use crate::config::dscp as class;
 use crate::config::keys;
+use crate::config::plan;
+use crate::net::features::IoChoice;
 use crate::probe::shape::{Dscp, StampPolicy};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -14,8 +17,8 @@ use std::time::Duration;
 
 /// The port a reflector listens on when none is named, as upstream's.
 pub const DEFAULT_PORT: u16 = 8100;
-/// Source ports one host can use: 1024 to 65535.
-pub const SOURCE_PORTS_MAX: u32 = 64_512;
+/// Source ports of one ping: a socket each.
+pub const SOURCE_PORTS_MAX: u32 = plan::MAX_SOURCES as u32;
 /// Highest CPU number taken; a mask of `CPU_SETSIZE` bits holds no more.
 const CPU_MAX: usize = 1023;
 
@@ -84,7 +87,7 @@ impl FromStr for Destination {
                 Some((host, tail)) if tail.starts_with(':') => (host, port(&tail[1..])?),
                 _ => return Err("an address in brackets is written [2001:db8::1] or [2001:db8::1]:8100".into()),
             }
-        } else if text.parse::<Ipv6Addr>().is_ok() {
+        } else if text.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()) {
             (text, DEFAULT_PORT)
         } else {
             match text.rsplit_once(':') {
@@ -213,7 +216,7 @@ pub fn count(text: &str) -> Result<u64, String> {
 /// Outside the range.
 pub fn source_ports(text: &str) -> Result<u32, String> {
     let max = u64::from(SOURCE_PORTS_MAX);
-    ranged(text, "source ports", 1, max, "a source address has no more").map(|n| n as u32)
+    ranged(text, "source ports", 1, max, "a process opens no more sockets").map(|n| n as u32)
 }
 
 /// Bytes of UDP payload, as in a configuration file.
@@ -266,6 +269,21 @@ pub fn stamp_policy(text: &str) -> Result<StampPolicy, String> {
     }
 }
 
+/// How datagrams go in and out: a parser of its own, since the choice is the network's and knows nothing of flags.
+pub fn io() -> impl TypedValueParser<Value = IoChoice> {
+    let choices = [
+        PossibleValue::new("auto")
+            .help("io_uring where the kernel offers all that is needed, else mmsg; the log says which and why"),
+        PossibleValue::new("uring").help("io_uring, or fail saying what is missing"),
+        PossibleValue::new("mmsg").help("sendmmsg and recvmmsg: same results, more CPU"),
+    ];
+    PossibleValuesParser::new(choices).map(|word| match word.as_str() {
+        "uring" => IoChoice::Uring,
+        "mmsg" => IoChoice::Mmsg,
+        _ => IoChoice::Auto,
+    })
+}
+
 /// A class by name (`EF`, `AF41`, `CS6`) or number, 0 to 63.
 ///
 /// # Errors
@@ -309,6 +327,7 @@ mod tests {
         assert_eq!("192.0.2.1:9".parse(), to("192.0.2.1", 9));
         assert_eq!("2001:db8::1".parse(), to("2001:db8::1", 8100));
         assert_eq!("[2001:db8::1]".parse(), to("2001:db8::1", 8100));
+        assert_eq!("fe80::1%eth0".parse(), to("fe80::1%eth0", 8100));
         assert_eq!("[fe80::1%eth0]:862".parse(), to("fe80::1%eth0", 862));
         for bad in
             ["", ":8100", "web1:", "web1:0", "web1:65536", "web1:http", "[::1", "[::1]8100", "a:b:c", "a/b", "a b"]

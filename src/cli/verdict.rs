@@ -108,8 +108,11 @@ pub fn worst_first(flows: &[FlowSummary]) -> Vec<&FlowSummary> {
     order
 }
 
+/// Payload that fits a frame of 1500 bytes over IPv6, bytes.
+const FRAME: u16 = 1452;
+
 /// What happened on the way to `port` and back, from all flows to one target.
-pub fn network(counts: &Counts, flows: &[FlowSummary], port: u16) -> Verdict {
+pub fn network(counts: &Counts, flows: &[FlowSummary], port: u16, size: u16) -> Verdict {
     let bad = |says: Vec<String>| Verdict { grade: Grade::Bad, says };
     if counts.left() == 0 {
         let all = count(counts.send_failed + counts.not_sent);
@@ -118,7 +121,7 @@ pub fn network(counts: &Counts, flows: &[FlowSummary], port: u16) -> Verdict {
         )]);
     }
     if counts.replied == 0 {
-        return bad(silence(counts, flows.len(), port));
+        return bad(silence(counts, flows.len(), port, size));
     }
     let lost = counts.unanswered();
     if lost == 0 {
@@ -162,7 +165,7 @@ pub fn network(counts: &Counts, flows: &[FlowSummary], port: u16) -> Verdict {
 }
 
 /// Nothing came back: why, most telling sign first.
-fn silence(counts: &Counts, flows: usize, port: u16) -> Vec<String> {
+fn silence(counts: &Counts, flows: usize, port: u16, size: u16) -> Vec<String> {
     let mut says = vec![match flows {
         1 => "nothing came back on the one flow measured".to_owned(),
         n => format!("nothing came back on any of {n} flows"),
@@ -174,8 +177,11 @@ fn silence(counts: &Counts, flows: usize, port: u16) -> Vec<String> {
     } else if counts.late > 0 {
         "replies came, all of them after the loss threshold; raise --timeout".to_owned()
     } else {
-        format!("the host is down, no reflector answers on UDP port {port}, or a firewall drops it; one broken path of several would spare some flows")
+        format!("the host is down, no reflector answers on UDP port {port}, it wants another key (--key-file), or a firewall drops it; one broken path of several would spare some flows")
     });
+    if size > FRAME && counts.refused == 0 {
+        says.push(format!("probes of {size} bytes need jumbo frames or fragments, which are dropped in many places: try without --size"));
+    }
     says
 }
 
@@ -231,17 +237,6 @@ fn say_direction(counts: &Counts, says: &mut Vec<String>) {
     } else {
         format!("lost on the way there: {}, on the way back: {}", count(forward), count(reverse))
     });
-}
-
-/// A reason for suspicion as one word, as all outputs write it.
-pub fn suspicion_word(suspicion: Suspicion) -> &'static str {
-    match suspicion {
-        Suspicion::LocalDrops => "local_drops",
-        Suspicion::NotSent => "not_sent",
-        Suspicion::StampsLost => "stamps_lost",
-        Suspicion::ClockStep => "clock_step",
-        Suspicion::TallyDropped => "tally_dropped",
-    }
 }
 
 /// A reason for suspicion, and what to do about it.
@@ -326,7 +321,7 @@ pub(super) mod tests {
     fn judged(of: &[(u64, u64)]) -> Verdict {
         let flows = flows(of);
         let (sent, lost) = of.iter().fold((0, 0), |(s, l), f| (s + f.0, l + f.1));
-        network(&Counts { sent, lost, replied: sent - lost, ..Counts::default() }, &flows, 8100)
+        network(&Counts { sent, lost, replied: sent - lost, ..Counts::default() }, &flows, 8100, 44)
     }
 
     #[test]
@@ -370,20 +365,22 @@ pub(super) mod tests {
 
     #[test]
     fn silence_has_a_cause() {
-        let says = |counts: Counts| network(&counts, &flows(&[(10, 10); 4]), 862).says[1].clone();
+        let says = |counts: Counts| network(&counts, &flows(&[(10, 10); 4]), 862, 44).says[1].clone();
         let base = Counts { sent: 40, ..Counts::default() };
         assert!(says(Counts { refused: 40, ..base }).contains("nothing listens on UDP port 862"));
         assert!(says(Counts { unreachable: 40, ..base }).contains("route"));
         assert!(says(Counts { lost: 40, late: 40, ..base }).contains("--timeout"));
         assert!(says(Counts { lost: 40, ..base }).contains("host is down"));
-        let unsent = network(&Counts { sent: 40, send_failed: 40, ..Counts::default() }, &flows(&[(40, 0)]), 862);
+        let large = network(&Counts { lost: 40, ..base }, &flows(&[(10, 10); 4]), 862, 9000);
+        assert!(large.says[2].contains("without --size"), "{large:?}");
+        let unsent = network(&Counts { sent: 40, send_failed: 40, ..Counts::default() }, &flows(&[(40, 0)]), 862, 44);
         assert!(unsent.says[0].contains("none of 40 probes left"), "{unsent:?}");
     }
 
     #[test]
     fn direction_is_told_when_known() {
         let counts = Counts { sent: 100, lost: 10, replied: 90, lost_forward: 9, lost_reverse: 1, ..Counts::default() };
-        let verdict = network(&counts, &flows(&[(50, 5), (50, 5)]), 8100);
+        let verdict = network(&counts, &flows(&[(50, 5), (50, 5)]), 8100, 44);
         assert!(verdict.says.contains(&"lost on the way there: 9, on the way back: 1".to_owned()), "{verdict:?}");
     }
 

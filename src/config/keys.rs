@@ -62,8 +62,8 @@ const fn key(
     Key { section, name, unit, range, default, origin }
 }
 
-/// A UDP payload on IPv4 at most: 65535 − 20 − 8.
-pub const MAX_SIZE: u16 = 65507;
+/// Payload of a probe at most: a reflector answers none that is longer, and a jumbo frame carries no more.
+pub const MAX_SIZE: u16 = 9000;
 /// Payload of a STAMP packet at least (RFC 8762 §4.2.1).
 pub const MIN_SIZE: u16 = 44;
 /// Payload of an authenticated STAMP packet at least (RFC 8762 §4.2.2).

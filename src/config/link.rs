@@ -5,6 +5,7 @@
 use super::draft::{Draft, Located};
 use super::plan;
 use super::problem::{Place, Problems, did_you_mean};
+use crate::wire::REFLECTOR_PORTS;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// A test with its names looked up: positions in the draft.
@@ -24,7 +25,10 @@ pub(super) fn link(draft: &Draft, problems: &mut Problems) -> Vec<Linked> {
     let rates = Names::of("rate_limits", draft.rates.iter().map(|r| &*r.name));
     let targets = Names::of("targets", draft.targets.iter().map(|t| &*t.name));
     if draft.targets.is_empty() {
-        problems.error(None, "targets", "nothing to probe", "list hosts under targets.default");
+        if !problems.failed() {
+            // else what could not be read was perhaps them
+            problems.error(None, "targets", "nothing to probe", "list hosts under targets.default");
+        }
         return Vec::new();
     }
     // ports are looked up for every group, tested or not: a mistake is a mistake
@@ -154,6 +158,13 @@ pub(super) fn bounds(draft: &Draft, tests: &[Linked], problems: &mut Problems) {
                 let what = format!("source ports {first} to {} asked, 65535 is the last", first + count - 1);
                 let port = &draft.ports[test.ports[i]].shape.port_name;
                 problems.error(item.count.place, &key, what, format!("lower it, or ports.{port}.port"));
+            }
+            let taken = REFLECTOR_PORTS.iter().find(|port| (first..first + count).contains(&u64::from(**port)));
+            if let (Some(taken), Some(place), true) = (taken, item.count.place, first > 0) {
+                let what = format!(
+                    "source port {taken} is a reflectors' port: they answer nothing from there, so it would be reported as lost"
+                );
+                problems.warning(place, &key, what, format!("leave out {REFLECTOR_PORTS:?}"));
             }
             let (before_flows, before_sources) = (flows, sources);
             flows += count * targets;

@@ -1,6 +1,6 @@
 //! What became of the summaries given to one sink, readable by anyone at any time.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 /// Counters of one sink, written by its thread and by [`Sinks::deliver`](super::Sinks::deliver).
@@ -19,6 +19,7 @@ pub struct SinkCounters {
     pub(super) attempts: AtomicU64,
     pub(super) failed_attempts: AtomicU64,
     pub(super) retried: AtomicU64,
+    pub(super) gone: AtomicBool,
     last_error: Mutex<Option<String>>,
 }
 
@@ -62,6 +63,7 @@ impl SinkCounters {
             attempts: AtomicU64::new(0),
             failed_attempts: AtomicU64::new(0),
             retried: AtomicU64::new(0),
+            gone: AtomicBool::new(false),
             last_error: Mutex::new(None),
         }
     }
@@ -69,6 +71,11 @@ impl SinkCounters {
     /// The sink, for people: kind and destination without secrets.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether nothing more can be delivered: the reader went away.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Relaxed)
     }
 
     pub(super) fn failed(&self, error: String) {

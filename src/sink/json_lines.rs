@@ -89,7 +89,10 @@ pub(super) fn run(queue: &Queue, mut output: impl Write) {
         };
         match fate {
             Some(fate) => queue.end(fate),
-            None => queue.clear(),
+            None => {
+                queue.clear();
+                queue.counters().gone.store(true, Relaxed);
+            }
         }
     }
 }

@@ -167,6 +167,11 @@ impl Sinks {
         }
     }
 
+    /// Whether there are destinations and none of them will ever take a summary again.
+    pub fn all_gone(&self) -> bool {
+        !self.sinks.is_empty() && self.sinks.iter().all(|sink| sink.counters.is_gone())
+    }
+
     /// The counters of every sink, to be read at any time, also after [`Sinks::close`].
     pub fn counters(&self) -> Vec<Arc<SinkCounters>> {
         self.sinks.iter().map(|sink| sink.counters.clone()).collect()

@@ -157,31 +157,30 @@ pub struct StampsRecord {
     pub received_by: Option<String>,
 }
 
-const NS_PER_MS: f64 = 1e6;
+/// Milliseconds to the nanosecond, so that no tail of binary digits is written.
+fn ms(ns: f64) -> f64 {
+    ns.round() / 1e6
+}
 
 impl From<&Statistics> for StatisticsRecord {
     fn from(s: &Statistics) -> StatisticsRecord {
-        let ms = |ns: i64| ns as f64 / NS_PER_MS;
-        StatisticsRecord {
-            samples: s.samples,
-            min: ms(s.min),
-            mean: s.mean / NS_PER_MS,
-            p50: ms(s.p50),
-            p90: ms(s.p90),
-            p99: ms(s.p99),
-            p999: ms(s.p999),
-            max: ms(s.max),
-        }
+        let [min, p50, p90, p99, p999, max] = [s.min, s.p50, s.p90, s.p99, s.p999, s.max].map(|ns| ms(ns as f64));
+        StatisticsRecord { samples: s.samples, min, mean: ms(s.mean), p50, p90, p99, p999, max }
     }
 }
 
 impl From<&Extremes> for ExtremesRecord {
     fn from(e: &Extremes) -> ExtremesRecord {
-        ExtremesRecord {
-            samples: e.samples,
-            min: e.min as f64 / NS_PER_MS,
-            mean: e.mean / NS_PER_MS,
-            max: e.max as f64 / NS_PER_MS,
+        ExtremesRecord { samples: e.samples, min: ms(e.min as f64), mean: ms(e.mean), max: ms(e.max as f64) }
+    }
+}
+
+impl StampsRecord {
+    /// Where the stamps of a summary's round trips were taken.
+    pub fn of(summary: &Summary) -> StampsRecord {
+        StampsRecord {
+            sent_by: summary.sent_by.map(|source| source.to_string()),
+            received_by: summary.received_by.map(|source| source.to_string()),
         }
     }
 }
@@ -263,10 +262,7 @@ impl<'a> From<&'a Summary> for SummaryRecord<'a> {
             flows_with_loss: s.flows_with_loss,
             worst_flows: s.worst_flows.iter().map(FlowRecord::from).collect(),
             suspect: s.suspect.iter().map(|&reason| suspicion_name(reason)).collect(),
-            stamps: StampsRecord {
-                sent_by: s.sent_by.map(|source| source.to_string()),
-                received_by: s.received_by.map(|source| source.to_string()),
-            },
+            stamps: StampsRecord::of(s),
         }
     }
 }

@@ -1,14 +1,15 @@
 //! `llama collector`.
 
-use super::LOOK;
+use super::{LOOK, allow_sockets, cores};
 use crate::cli::args::{CollectorArgs, LogArgs};
 use crate::cli::exit::{self, Done, Ended, Failure};
 use crate::cli::screen::Screen;
 use crate::cli::table::Board;
+use crate::cli::units::several;
 use crate::cli::{layout, signals, table};
 use crate::collector::{Collector, Error, Options};
 use crate::config::{self, Plan};
-use crate::sink::{Limits, Sinks, influx};
+use crate::sink::{Limits, SinkError, Sinks, influx};
 use crate::summary::Summary;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -24,7 +25,6 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// # Errors
 /// A configuration that is wrong is a usage error.
 pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
-    let stop = signals::stop_flag()?; // before the destinations' threads
     let loaded = match &args.config {
         Some(file) => config::load(file, args.dst_port, &config::System),
         None => config::without_file(&config::System),
@@ -33,21 +33,19 @@ pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
     for warning in &loaded.warnings.list {
         tracing::warn!("{warning}");
     }
+    // before any thread is started, those of the destinations too: they inherit the blocked signals
+    let stop = signals::stop_flag()?;
     let mut sinks = Sinks::new();
     if let Some(url) = &args.influx {
         let target = influx::Target::parse(url, args.influx_token.as_deref()).map_err(Failure::usage)?;
-        sinks.add_influx(influx::Options::new(target), Limits::default())?;
+        sinks.add_influx(influx::Options::new(target), Limits::default()).map_err(of_sink)?;
     }
     if let Some(file) = &args.output {
-        sinks.add_json_lines(file, Limits::default())?;
+        sinks.add_json_lines(file, Limits::default()).map_err(of_sink)?;
     }
     let to_stdout = args.output.as_deref() == Some(Path::new("-"));
-    let options = Options {
-        io: args.io.into(),
-        cores: args.cores.clone().map(|cores| cores.0).unwrap_or_default(),
-        duration: args.duration,
-        ..Options::default()
-    };
+    let options =
+        Options { io: args.io, cores: cores(args.cores.as_ref())?, duration: args.duration, ..Options::default() };
     let show = if args.no_table || log.quiet || to_stdout {
         Show::Nothing
     } else if std::io::stdout().is_terminal() {
@@ -58,6 +56,14 @@ pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
         Show::Nothing
     };
     run(&Arc::new(loaded.plan), &options, sinks, show, &stop)
+}
+
+/// A destination that cannot be is the command line's fault.
+fn of_sink(error: SinkError) -> Failure {
+    match error {
+        SinkError::Thread { .. } => error.into(),
+        _ => Failure::usage(error),
+    }
 }
 
 /// What standard output shows.
@@ -71,12 +77,12 @@ pub enum Show {
     Table,
 }
 
-/// Runs a collector over a plan until `stop` or its duration.
+/// Runs a collector over a plan until `stop` is set or its duration is over.
 ///
 /// # Errors
 /// What the kernel refused, at the start or later.
 pub fn run(plan: &Arc<Plan>, options: &Options, sinks: Sinks, show: Show, stop: &AtomicBool) -> Ended {
-    raise_file_limit(plan.sources.len());
+    allow_sockets(plan.sources.len())?;
     let sinks = Arc::new(sinks);
     let (view_out, view) = crossbeam_channel::bounded::<Vec<Summary>>(4);
     let deliver = {
@@ -114,13 +120,16 @@ pub fn run(plan: &Arc<Plan>, options: &Options, sinks: Sinks, show: Show, stop: 
             }
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
         }
-        if stop.load(Ordering::Relaxed) {
+        // as `collector --output - | head -1` expects
+        let unread = show == Show::Nothing && sinks.all_gone();
+        if unread || stop.load(Ordering::Relaxed) {
             collector.stop();
         }
     }
     let health = health(&collector);
     collector.join()?;
-    if show != Show::Nothing {
+    // the live table's last line says it already
+    if show == Show::Lines {
         exit::print(&format!("{}\n", board.total()))?;
     }
     if let Some(health) = health {
@@ -140,16 +149,15 @@ fn announce(plan: &Plan, collector: &Collector) {
             n => format!("a transmit stamp on one probe in {n}"),
         };
         tracing::info!(
-            "worker {number} on {place}: {} flows on {} sockets, {:.0} probes/s, {stamps}, {} MiB",
-            worker.flows,
-            worker.sockets,
+            "worker {number} on {place}: {} on {}, {:.0} probes/s, {stamps}, {} MiB",
+            several(worker.flows as u64, "flow"),
+            several(worker.sockets as u64, "socket"),
             worker.rate,
             worker.memory.div_ceil(1 << 20)
         );
     }
-    let paths = plan.paths.len();
-    let plural = if paths == 1 { "" } else { "s" };
-    tracing::info!("{paths} path{plural}, a summary every {} s", plan.interval.as_secs_f64());
+    let (paths, interval) = (several(plan.paths.len() as u64, "path"), plan.interval.as_secs_f64());
+    tracing::info!("{paths}, a summary every {interval} s");
 }
 
 /// What went wrong in the prober itself, in one line.
@@ -179,14 +187,4 @@ fn close(sinks: Arc<Sinks>) -> Ended {
         tracing::error!("{left}");
     }
     if left.is_empty() { Ok(Done::Fine) } else { Err(anyhow::anyhow!("not everything was delivered").into()) }
-}
-
-/// Raises the soft limit of open files towards the hard one; a lack is told by the socket that fails.
-fn raise_file_limit(sockets: usize) {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < sockets as u64 + 256
-    {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(sockets as u64 + 4096), hard);
-    }
 }

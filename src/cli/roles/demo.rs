@@ -79,7 +79,7 @@ pub fn demo(args: &DemoArgs, log: &LogArgs) -> Ended {
         interval: args.interval,
     };
     let (plan, _) = single.plan(&System)?;
-    let options = Options { io: args.io.into(), duration: args.duration, ..Options::default() };
+    let options = Options { io: args.io, duration: args.duration, ..Options::default() };
     let mut sinks = Sinks::new();
     if args.json {
         sinks.add_json_lines(Path::new("-"), Limits::default())?;
@@ -98,7 +98,7 @@ fn start_reflectors(addresses: &[IpAddr], args: &DemoArgs) -> anyhow::Result<(Re
         listen: addresses.iter().map(|ip| SocketAddr::new(*ip, 0)).collect(),
         stateful: true,
         sessions: 1024,
-        io: args.io.into(),
+        io: args.io,
         ..reflector::Options::default()
     };
     let stop = Arc::new(AtomicBool::new(false));

@@ -14,37 +14,61 @@ pub use demo::demo;
 pub use ping::ping;
 pub use reflector::reflector;
 
-use super::args::Io;
-use crate::net::features::{self, IoChoice};
+use super::exit::Failure;
+use super::values::CoreList;
+use crate::net::features::Io;
+use crate::net::thread;
 use crate::probe::shape::Key;
+use anyhow::anyhow;
 use std::path::Path;
 use std::time::Duration;
 
 /// How often a running role is looked after: redraws, stop flags.
 const LOOK: Duration = Duration::from_millis(50);
 
-impl From<Io> for IoChoice {
-    fn from(io: Io) -> IoChoice {
-        match io {
-            Io::Auto => IoChoice::Auto,
-            Io::Uring => IoChoice::Uring,
-            Io::Mmsg => IoChoice::Mmsg,
-        }
-    }
-}
-
 /// A network by the word of `--io`.
-fn io_word(io: features::Io) -> &'static str {
+fn io_word(io: Io) -> &'static str {
     match io {
-        features::Io::Uring => "io_uring",
-        features::Io::Mmsg => "mmsg",
+        Io::Uring => "io_uring",
+        Io::Mmsg => "mmsg",
     }
 }
 
-fn key(file: Option<&Path>) -> Result<Option<Key>, super::exit::Failure> {
+/// The CPUs of `--cores`; none when the flag was left out.
+fn cores(asked: Option<&CoreList>) -> Result<Vec<usize>, Failure> {
+    let asked = asked.map(|cores| cores.0.clone()).unwrap_or_default();
+    let allowed = thread::allowed_cpus()?;
+    if let Some(cpu) = asked.iter().find(|cpu| !allowed.contains(cpu)) {
+        return Err(Failure::usage(anyhow!(
+            "--cores: CPU {cpu} asked, this process may use {allowed:?}; name some of these"
+        )));
+    }
+    Ok(asked)
+}
+
+/// Files that are open besides the sources' sockets, at most.
+const OTHER_FILES: u64 = 256;
+
+/// Raises the soft limit of open files as far as the sockets need it.
+fn allow_sockets(sockets: usize) -> Result<(), Failure> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let needed = sockets as u64 + OTHER_FILES;
+    if needed > hard {
+        return Err(Failure::usage(anyhow!(
+            "{sockets} source ports need {needed} open files, the limit is {hard}; use fewer, or raise it (ulimit -Hn, LimitNOFILE=)"
+        )));
+    }
+    if needed > soft {
+        setrlimit(Resource::RLIMIT_NOFILE, needed, hard)?;
+    }
+    Ok(())
+}
+
+/// The key in the file of `--key-file`.
+fn key(file: Option<&Path>) -> Result<Option<Key>, Failure> {
     let read = |file: &Path| {
-        crate::config::key_file::read(file)
-            .map_err(|reason| super::exit::Failure::usage(anyhow::anyhow!("--key-file: {}: {reason}", file.display())))
+        crate::config::key_file::read(file).map_err(|reason| Failure::usage(anyhow!("--key-file: {reason}")))
     };
     file.map(read).transpose()
 }

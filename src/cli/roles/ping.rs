@@ -1,6 +1,6 @@
 //! `llama ping`.
 
-use super::{LOOK, io_word, key};
+use super::{LOOK, allow_sockets, cores, io_word, key};
 use crate::cli::args::{LogArgs, PingArgs};
 use crate::cli::exit::{self, Done, Ended, Failure};
 use crate::cli::ping::{self as view, Report};
@@ -10,6 +10,7 @@ use crate::collector::{Collector, Options, samples};
 use crate::config::plan::{Plan, Single, Target};
 use crate::config::{Surroundings, System};
 use crate::probe::shape::{MethodKind, Pacing, Shape};
+use crate::summary::Summary;
 use crate::summary::accumulator::Accumulator;
 use anyhow::{Context, anyhow};
 use std::net::{IpAddr, SocketAddr};
@@ -23,8 +24,12 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Measures one target once. [`Done::AllLost`] when nothing came back.
 ///
 /// # Errors
-/// A target that does not resolve or a key file that cannot be read is a usage error.
+/// Whatever kept it from measuring: 1 would say that all was lost.
 pub fn ping(args: &PingArgs, log: &LogArgs) -> Ended {
+    measure(args, log).map_err(Failure::apart_from_loss)
+}
+
+fn measure(args: &PingArgs, log: &LogArgs) -> Ended {
     let address = resolve(args).map_err(Failure::usage)?;
     let plan = Arc::new(plan(args, address)?);
     let stop = signals::stop_flag()?;
@@ -37,9 +42,10 @@ pub fn ping(args: &PingArgs, log: &LogArgs) -> Ended {
         None => (None, None),
     };
     let options = Options {
-        io: args.io.into(),
-        cores: args.cores.clone().map(|cores| cores.0).unwrap_or_default(),
+        io: args.io,
+        cores: cores(args.cores.as_ref())?,
         count: Some(args.probes()),
+        duration: args.duration, // ends a rate that this host does not reach
         samples: sampling.clone(),
         flows_listed: Some(plan.flows.len()),
         ..Options::default()
@@ -50,11 +56,12 @@ pub fn ping(args: &PingArgs, log: &LogArgs) -> Ended {
     let accumulated = Arc::new(Mutex::new(Accumulator::new()));
     let deliver = {
         let accumulated = Arc::clone(&accumulated);
-        move |summaries: Vec<crate::summary::Summary>| {
+        move |summaries: Vec<Summary>| {
             let mut sum = accumulated.lock().unwrap_or_else(PoisonError::into_inner);
             summaries.iter().for_each(|summary| sum.add(summary));
         }
     };
+    allow_sockets(plan.sources.len())?;
     let began = Instant::now();
     let collector = Collector::start(&plan, &options, deliver)?;
     drop(options); // its end of the channel of samples
@@ -89,7 +96,8 @@ pub fn ping(args: &PingArgs, log: &LogArgs) -> Ended {
         }
     }
     let sum = accumulated.lock().unwrap_or_else(PoisonError::into_inner);
-    let summary = sum.summary().ok_or_else(|| anyhow!("stopped before the first probe was sent"))?;
+    let due = |summary: &Summary| summary.counts.left() + summary.counts.send_failed + summary.counts.not_sent > 0;
+    let summary = sum.summary().filter(due).ok_or_else(|| anyhow!("stopped before the first probe was due"))?;
     let report = Report {
         host: &args.target.host,
         address,
@@ -124,6 +132,9 @@ fn write(
 /// The address to probe: of the family asked for, and of the source's.
 fn resolve(args: &PingArgs) -> anyhow::Result<SocketAddr> {
     let host = &args.target.host;
+    if host.contains('%') {
+        return Err(anyhow!("{host}: addresses with a zone are not probed; name one that is routed"));
+    }
     let wanted = |ip: &IpAddr| {
         !(args.ipv4 && ip.is_ipv6() || args.ipv6 && ip.is_ipv4())
             && args.source.is_none_or(|source| source.is_ipv4() == ip.is_ipv4())

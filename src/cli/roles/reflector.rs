@@ -1,9 +1,10 @@
 //! `llama reflector`.
 
-use super::{LOOK, io_word, key};
+use super::{LOOK, cores, io_word, key};
 use crate::cli::args::{LogArgs, ReflectorArgs};
 use crate::cli::exit::{self, Done, Ended, Failure};
 use crate::cli::{reflector as view, signals};
+use crate::config::keys;
 use crate::net::{clock_state, thread};
 use crate::reflector::{Error, Options, Running, serve};
 use crate::time::{Clock, SystemClock};
@@ -45,7 +46,7 @@ fn options(args: &ReflectorArgs) -> Result<Options, Failure> {
     // one worker cannot share a port that the system chooses
     let any_port = args.listen.iter().any(|listen| listen.port() == 0);
     let cores = match &args.cores {
-        Some(cores) => Some(cores.0.clone()),
+        Some(_) => Some(cores(args.cores.as_ref())?),
         None if any_port => None,
         None => Some(thread::allowed_cpus()?),
     };
@@ -58,8 +59,8 @@ fn options(args: &ReflectorArgs) -> Result<Options, Failure> {
         key: key(args.key_file.as_deref())?,
         stateful: args.stateful,
         clock: clock.map_or(ErrorEstimate::UNSYNCHRONISED, ErrorEstimate::synchronised),
-        longest: 9000,
-        io: args.io.into(),
+        longest: keys::MAX_SIZE.into(),
+        io: args.io,
         ..Options::default()
     })
 }
