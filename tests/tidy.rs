@@ -539,6 +539,21 @@ fn the_code_map_is_complete() {
     assert!(!unmapped(&sources(), &map.replace("`src/net/uring/`", "")).is_empty());
 }
 
+/// Decisions that the list of them leaves out.
+fn unlisted(decisions: &[File], list: &str) -> Vec<String> {
+    let names = decisions.iter().filter_map(|file| file.path.rsplit('/').next()).filter(|name| *name != "README.md");
+    names.filter(|name| !list.contains(&format!("({name})"))).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_decision_is_listed() {
+    let decisions = files("docs/decisions", "md");
+    let list = fs::read_to_string(root().join("docs/decisions/README.md")).unwrap();
+    let missing = unlisted(&decisions, &list);
+    assert!(missing.is_empty(), "docs/decisions/README.md does not list {missing:?}");
+    assert!(!unlisted(&decisions, "").is_empty());
+}
+
 /// Command lines in fenced blocks of `sh`: one per line, `\` joins, comments cut.
 fn commands(text: &str) -> Vec<(usize, String)> {
     let mut found: Vec<(usize, String)> = Vec::new();

@@ -78,12 +78,13 @@ pub enum LogFormat {
 /// How datagrams go in and out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Io {
-    /// io_uring where the kernel offers all that is needed, else mmsg; the log says which and why
+    /// For probing io_uring, where the kernel offers all that is needed, else mmsg; for reflecting mmsg. The log says
+    /// which and why
     #[default]
     Auto,
     /// io_uring, or fail saying what is missing
     Uring,
-    /// sendmmsg and recvmmsg: same results, more CPU
+    /// sendmmsg and recvmmsg: same results, for probing more CPU
     Mmsg,
 }
 
