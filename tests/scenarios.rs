@@ -463,6 +463,7 @@ impl Scenario {
             ledger,
             timetable,
             spin: false,
+            max_lateness_ns: 50_000_000,
             end: Some(START.after(Duration::from_secs_f64(self.probing.duration_s))),
             count: None,
             samples: None,

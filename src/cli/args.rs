@@ -234,13 +234,14 @@ pub struct ReflectorArgs {
     /// Address and UDP port to answer on, repeatable; [::] takes IPv4 too
     #[arg(long, short, value_name = "ADDR:PORT", value_parser = values::listen, default_value = "[::]:8100")]
     pub listen: Vec<SocketAddr>,
-    /// CPUs to run on, one pinned worker each: 0,2-3 [default: one worker, not pinned]
+    /// CPUs to run on, one pinned worker each: 0,2-3 [default: every CPU it may use; one, when the system chooses the port]
     #[arg(long, value_name = "LIST")]
     pub cores: Option<CoreList>,
     /// Packets per second answered in all; more are dropped and counted [default: no limit]
     #[arg(long, value_name = "N", value_parser = values::packets_per_second)]
     pub max_pps: Option<u32>,
-    /// Packets per second answered per source address; more are dropped and counted [default: no limit]
+    /// Packets per second answered to one IPv4 address or IPv6 /64, by each worker; more are dropped and counted
+    /// [default: no limit]
     #[arg(long, value_name = "N", value_parser = values::packets_per_second)]
     pub max_pps_per_source: Option<u32>,
     /// Number the replies of each session (stateful STAMP), so that senders learn the direction of a loss
@@ -278,7 +279,7 @@ pub struct CollectorArgs {
     /// Configuration file, YAML; upstream's two forms are read too [default: probe 127.0.0.1:8100]
     #[arg(long, short, value_name = "FILE", env = "LLAMA_CONFIG", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
-    /// Destination port of targets that name none
+    /// Destination port of the legacy form's targets; the full form names its own
     #[arg(long, value_name = "PORT", default_value = "8100", value_parser = clap::value_parser!(u16).range(1..))]
     pub dst_port: u16,
     /// Write summaries to InfluxDB: http://HOST:8086?db=NAME or ?org=ORG&bucket=NAME
@@ -317,7 +318,7 @@ pub struct CheckArgs {
     /// Configuration file
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// Destination port of targets that name none
+    /// Destination port of the legacy form's targets; the full form names its own
     #[arg(long, value_name = "PORT", default_value = "8100", value_parser = clap::value_parser!(u16).range(1..))]
     pub dst_port: u16,
     /// Print one JSON object

@@ -18,7 +18,7 @@ use crate::net::socket::{self, Socket};
 use crate::net::uring::{self, UringNetwork};
 use crate::net::{Limits, clock_state, thread};
 use crate::probe::Seq;
-use crate::probe::inflight::InFlight;
+use crate::probe::inflight::{self, InFlight};
 use crate::probe::method::Method;
 use crate::probe::random::Random;
 use crate::probe::schedule::Schedule;
@@ -320,11 +320,10 @@ impl Setup {
         }
     }
 
-    /// Probes in flight at most: those of a loss threshold, a stall's worth more, and some.
+    /// Probes in flight at most.
     fn in_flight_limit(&self, lanes: &[u8], lane: usize, threshold: Duration, options: &Options) -> usize {
         let rate = self.share.lane_rate(lanes, lane as u8);
-        let asked = rate * (threshold + 4 * worker::MAX_LATENESS).as_secs_f64() + worker::BATCH as f64;
-        options.in_flight.unwrap_or(asked as usize + 1)
+        options.in_flight.unwrap_or_else(|| inflight::room(rate, threshold))
     }
 
     /// The worker's thread: opens what it needs, says so, waits for the start and runs.
@@ -430,6 +429,7 @@ impl Setup {
             ledger: Ledger::new(self.number as u16, tallies, ends.closed.clone(), ends.back.clone()),
             timetable: Timetable { start, interval: plan.interval },
             spin: share.rate >= worker::SPIN_RATE,
+            max_lateness_ns: crate::time::nanos(worker::max_lateness(share.rate)),
             end: None,
             count: options.count,
             samples: options.samples.clone(),

@@ -28,8 +28,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A probe later than this is not sent any more: the schedule never slides, and after a stall the
-/// network gets no burst longer than this.
+/// network gets no burst longer than this. A slow worker, which cannot make a burst, waits longer:
+/// see [`max_lateness`].
 pub const MAX_LATENESS: Duration = Duration::from_millis(50);
+/// A probe of the slowest worker may be so late.
+const SLOW_MAX_LATENESS: Duration = Duration::from_millis(500);
 /// Probes handed to the network per tick.
 pub const BATCH: usize = 64;
 /// Probes given up per tick after a stall, so that a tick stays short.
@@ -42,6 +45,13 @@ const LONGEST_WAIT: Duration = Duration::from_millis(100);
 const HELD_TICK: Duration = Duration::from_micros(50);
 /// The shortest sleep of a worker that does not spin: one wake-up serves all probes due within it.
 const TICK: Duration = Duration::from_micros(100);
+
+/// How late a probe may leave: as long as what piles up is less than a batch, but at least
+/// [`MAX_LATENESS`] and at most half a second.
+pub fn max_lateness(probes_per_second: f64) -> Duration {
+    let batch = Duration::try_from_secs_f64(BATCH as f64 / probes_per_second).unwrap_or(SLOW_MAX_LATENESS);
+    batch.clamp(MAX_LATENESS, SLOW_MAX_LATENESS)
+}
 
 /// What a flow needs at sending time, in one cache line.
 #[derive(Clone, Debug)]
@@ -90,6 +100,8 @@ pub struct Parts {
     pub timetable: Timetable,
     /// Whether to spin between probes.
     pub spin: bool,
+    /// From [`max_lateness`], in nanoseconds.
+    pub max_lateness_ns: u64,
     /// Stop sending then.
     pub end: Option<Monotonic>,
     /// Stop sending after this many probes.
@@ -167,7 +179,7 @@ impl<N: Network, C: Clock> Worker<N, C> {
         while sent < BATCH && given_up < GIVE_UP_BATCH {
             let Some(due) = self.held.take().or_else(|| self.parts.schedule.take_due(now)) else { return false };
             let lateness = now.since(due.at);
-            if lateness > crate::time::nanos(MAX_LATENESS) {
+            if lateness > self.parts.max_lateness_ns {
                 given_up += 1;
                 self.parts.ledger.record(&Record { flow: due.flow, interval, outcome: Outcome::NotSent });
                 self.parts.progress.not_sent.add(1);

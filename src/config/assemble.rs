@@ -9,6 +9,7 @@ use super::link::{Linked, bounds, link};
 use super::plan::{self, Flow, Plan, Source, Target, Test};
 use super::problem::{Place, Problems};
 use super::surroundings::Surroundings;
+use crate::probe::inflight;
 use crate::probe::shape::{Dscp, MethodKind};
 use crate::summary;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -442,9 +443,8 @@ struct Leg {
     path: u32,
 }
 
-/// Slots an in-flight ring needs: twice what is sent within the loss threshold, a power of two.
+/// Slots an in-flight ring needs: twice what may be in flight, a power of two.
 pub(super) fn slots(rate: f64, loss_threshold: Duration) -> usize {
-    let slots = (rate * 2.0 * loss_threshold.as_secs_f64()).ceil().max(64.0);
-    // `as` saturates; MAX_IN_FLIGHT is checked by the caller
-    (slots as usize).min(1 << 40).next_power_of_two()
+    // MAX_IN_FLIGHT is checked by the caller
+    (2 * inflight::room(rate, loss_threshold).min(1 << 40)).next_power_of_two()
 }

@@ -27,7 +27,10 @@ pub fn serve(options: &Options, stop: &AtomicBool, started: impl FnOnce(Running,
     // a reflector needs no transmit stamps, and without them a call per batch is the cheaper way, in time and in
     // memory (docs/decisions/0013-reflector-on-mmsg.md)
     let choice = if options.io == IoChoice::Auto { IoChoice::Mmsg } else { options.io };
-    let features = Features::detect(choice).map_err(|error| Error::Options(error.to_string()))?;
+    let mut features = Features::detect(choice).map_err(|error| Error::Options(error.to_string()))?;
+    if options.io == IoChoice::Auto {
+        features.io_reason = Some("the cheaper way to reflect".into());
+    }
     let sockets: Vec<Mutex<Vec<Socket>>> = open(options)?.into_iter().map(Mutex::new).collect();
     let work = |task: Task<'_>| {
         let sockets = match sockets[task.worker].lock() {

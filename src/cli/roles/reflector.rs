@@ -26,7 +26,7 @@ pub fn reflector(args: &ReflectorArgs, log: &LogArgs) -> Ended {
         let (started_out, started) = mpsc::channel();
         scope.spawn(|| look_after(started, args, &stop, &ended, lines));
         let served = serve::serve(&options, &stop, |running, features| {
-            tracing::info!("{features}");
+            tracing::debug!("{features}");
             let ready = view::ready(&running.addresses, options.workers(), io_word(features.io));
             let _ = exit::print(&ready); // nobody reads it: the replies go out all the same
             let _ = started_out.send(running);

@@ -70,6 +70,13 @@ impl Totals {
     }
 }
 
+/// Probes that may be in flight at `probes_per_second`: those of a loss threshold, 200 ms of a held-up
+/// reader's, and a batch.
+pub fn room(probes_per_second: f64, loss_threshold: Duration) -> usize {
+    let lasting = loss_threshold.as_secs_f64() + 0.2;
+    (probes_per_second * lasting) as usize + 65 // `as` saturates
+}
+
 /// The ring.
 ///
 /// # Loss direction
