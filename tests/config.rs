@@ -469,10 +469,10 @@ fn the_report_adds_up() {
     // 64 flows over IPv4 and IPv6 at 2/s with 44 bytes; 16 flows at 20/s with 44 and 16 with 200
     let bytes = 64.0 * 2.0 * (72.0 + 92.0) + 16.0 * 20.0 * (72.0 + 228.0);
     assert_eq!(report.ip_bytes_per_second, bytes);
-    // 896/s for 0.5 s, twice: 896 → 1024
-    assert_eq!(report.in_flight_slots, 1024);
+    // 896/s for 0.5 s and 0.2 s of a held-up reader's, and a batch; twice: 2 × 692 → 2048
+    assert_eq!(report.in_flight_slots, 2048);
     let memory = report.memory;
-    assert_eq!(memory.total, 4000 + 1024 * 64 + 1600 + 600 + 136 * 7 + 5000);
+    assert_eq!(memory.total, 4000 + 2048 * 64 + 1600 + 600 + 136 * 7 + 5000);
     assert_eq!(
         memory.total,
         memory.tallies + memory.in_flight + memory.flows + memory.paths + memory.sources + memory.base
