@@ -144,6 +144,47 @@ fn output_that_nobody_reads_is_no_failure() {
     assert_eq!(status.code(), Some(0));
 }
 
+/// Starts a role that prints a line per interval, sends it a signal after its first line, and gives its exit code and
+/// the rest of what it printed.
+fn ended_by(signal: nix::sys::signal::Signal, args: &[&str]) -> (Option<i32>, String) {
+    use std::io::{BufRead, Read};
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_llama"));
+    command.args(args).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    out.read_line(&mut first).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), signal).unwrap();
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap(); // --duration ends it in any case, with everything sent
+    (child.wait().unwrap().code(), rest)
+}
+
+#[test]
+fn a_signal_ends_the_demo() {
+    use nix::sys::signal::Signal::{SIGINT, SIGTERM};
+    for signal in [SIGINT, SIGTERM] {
+        let (code, rest) = ended_by(signal, &["demo", "--interval", "100ms", "--duration", "20s"]);
+        assert_eq!(code, Some(0), "{signal}");
+        assert!(rest.lines().count() < 6 * 100, "{signal} did not end it");
+        assert!(rest.contains(" in all: "), "{signal}: {rest}");
+    }
+}
+
+#[test]
+fn a_signal_ends_the_collector_and_delivers_what_waits() {
+    use nix::sys::signal::Signal::{SIGINT, SIGTERM};
+    let (_dir, file) = configuration(
+        "summarization: {interval: 0.1}\nports: {default: {timeout: 50}}\ntargets: {a: [{ip: 127.0.0.1, port: 9}]}\n",
+    );
+    for signal in [SIGINT, SIGTERM] {
+        let (code, rest) = ended_by(signal, &["collector", "--config", &file, "--output", "-", "--duration", "20s"]);
+        assert_eq!(code, Some(0), "{signal}");
+        assert!(rest.ends_with("}\n"), "the last interval is delivered whole: {rest}");
+        assert!(rest.lines().count() < 100, "{signal} did not end it");
+    }
+}
+
 /// A configuration in a directory of its own.
 fn configuration(text: &str) -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();

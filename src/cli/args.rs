@@ -3,6 +3,8 @@
 //!
 //! Not responsible for what the values mean to a role. Read [`Cli`] and [`Mode`] first.
 
+#![allow(rustdoc::broken_intra_doc_links)] // these texts are shown as help: [::] is an address there
+
 use super::values::{self, CoreList, Destination};
 use crate::config::keys;
 use crate::net::features::IoChoice;

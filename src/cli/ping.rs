@@ -48,7 +48,8 @@ pub fn method_name(method: MethodKind) -> &'static str {
 
 /// The report, `width` characters wide, ending in a newline.
 pub fn report(report: &Report<'_>, width: usize) -> String {
-    let mut lines = vec![header(report), String::new()];
+    let mut lines = header(report, width);
+    lines.push(String::new());
     delays(report.summary, &mut lines);
     histogram(report.summary, width, &mut lines);
     if report.summary.counts.replied > 0 {
@@ -69,18 +70,18 @@ pub fn report(report: &Report<'_>, width: usize) -> String {
     lines.join("\n")
 }
 
-fn header(report: &Report<'_>) -> String {
+fn header(report: &Report<'_>, width: usize) -> Vec<String> {
     let path = &report.summary.path;
     let address = report.address.to_string();
     let ip = report.address.ip().to_string();
     let target = if report.host == ip { address } else { format!("{} ({address})", report.host) };
     let ports = match report.flows {
         [] => String::new(),
-        [one] => format!("source port {}", one.source.port()),
+        [one] => format!(", source port {}", one.source.port()),
         many => {
             let low = many.iter().map(|f| f.source.port()).min().unwrap_or(0);
             let high = many.iter().map(|f| f.source.port()).max().unwrap_or(0);
-            format!("{} source ports {low}–{high}", many.len())
+            format!(", {} source ports {low}–{high}", many.len())
         }
     };
     let counts = &report.summary.counts;
@@ -91,16 +92,18 @@ fn header(report: &Report<'_>) -> String {
             format!("{} of {} asked", rate(real.round()), rate(report.rate))
         }
     };
-    let head = paint(HEAD, &format!("{target} from {}", path.src));
-    format!(
-        "{head}\n{}, DSCP {}, {} bytes, {ports}, {} for {}, {}",
+    let how = format!(
+        "{}, DSCP {}, {} bytes, {} for {}, {}",
         method_name(path.method),
         dscp_name(path.dscp),
         report.size,
         reached,
         elapsed(report.sending),
         report.io
-    )
+    );
+    let mut lines = vec![format!("{}{ports}", paint(HEAD, &format!("{target} from {}", path.src)))];
+    lines.extend(layout::wrap(&how, width.max(20)));
+    lines
 }
 
 fn delays(summary: &Summary, lines: &mut Vec<String>) {
@@ -322,8 +325,8 @@ pub(super) mod tests {
     #[test]
     fn one_screen_names_the_bad_flow() {
         let expected = "\
-web1 (10.0.0.2:8100) from 10.0.0.1
-STAMP over UDP, DSCP 46 (EF), 44 bytes, 16 source ports 40001–40016, 200/s for 5.0 s, io_uring
+web1 (10.0.0.2:8100) from 10.0.0.1, 16 source ports 40001–40016
+STAMP over UDP, DSCP 46 (EF), 44 bytes, 200/s for 5.0 s, io_uring
 
                 min     mean      p50      p90      p99    p99.9      max
 round trip  20.0 µs  24.5 µs  24.0 µs  29.0 µs  29.9 µs  30.0 µs  30.0 µs

@@ -87,7 +87,6 @@ impl Share {
             let shape = &plan.shapes[source.shape as usize];
             SocketSpec {
                 traffic_class: shape.dscp.traffic_class(),
-                receive_traffic_class: true,
                 icmp_errors: true,
                 connect: only,
                 transmit_stamps: match self.one_in(shape.stamps) {

@@ -120,7 +120,8 @@ fn every_probe_is_accounted_for_and_measured() {
         summaries.iter().for_each(|summary| all.add(summary));
         let counts = *all.counts();
         assert_eq!(counts.sent, sent);
-        assert_eq!((counts.sent + counts.not_sent) / 4, 100, "{io:?}: {counts:?}");
+        // what was due in the last milliseconds may be cut off by the end
+        assert!((380..=400).contains(&(counts.sent + counts.not_sent)), "{io:?}: {counts:?}");
         assert_eq!(counts.replied, counts.sent, "{io:?}: {counts:?}");
         let summary = all.summary().expect("something was counted");
         let rtt = summary.rtt.expect("measured");

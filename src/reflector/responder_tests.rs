@@ -1,3 +1,5 @@
+//! Tests of the responder: which packets are answered, how, and that no bytes make it panic.
+
 use super::*;
 use crate::wire::stamp::tlv;
 use proptest::prelude::*;

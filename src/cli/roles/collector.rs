@@ -25,6 +25,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// # Errors
 /// A configuration that is wrong is a usage error.
 pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
+    let stop = signals::stop_flag()?; // before the destinations' threads
     let loaded = match &args.config {
         Some(file) => config::load(file, args.dst_port, &config::System),
         None => config::without_file(&config::System),
@@ -33,8 +34,6 @@ pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
     for warning in &loaded.warnings.list {
         tracing::warn!("{warning}");
     }
-    // before any thread is started, those of the destinations too: they inherit the blocked signals
-    let stop = signals::stop_flag()?;
     let mut sinks = Sinks::new();
     if let Some(url) = &args.influx {
         let target = influx::Target::parse(url, args.influx_token.as_deref()).map_err(Failure::usage)?;

@@ -4,6 +4,7 @@ use super::LOOK;
 use super::collector::{Show, run};
 use crate::cli::args::{DemoArgs, LogArgs};
 use crate::cli::exit::Ended;
+use crate::cli::signals;
 use crate::collector::Options;
 use crate::config::System;
 use crate::config::plan::{Single, Target};
@@ -45,8 +46,7 @@ impl Drop for Reflectors {
 /// # Errors
 /// As the reflector and the collector.
 pub fn demo(args: &DemoArgs, log: &LogArgs) -> Ended {
-    // before any thread is started: they inherit the blocked signals
-    let stop = crate::cli::signals::stop_flag()?;
+    let stop = signals::stop_flag()?; // before any thread is started: they inherit the blocked signals
     let addresses: Vec<IpAddr> = GROUPS
         .iter()
         .flat_map(|(_, hosts)| hosts.iter().map(|host| IpAddr::V4(Ipv4Addr::new(127, 0, 0, *host))))

@@ -28,6 +28,7 @@ use stamps::StampRing;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 /// The ring of sends and receives.
 pub type Ring = IoUring;
@@ -38,6 +39,10 @@ const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 1 << 3;
 /// The timeout is an instant (Linux 6.12).
 const ENTER_ABS_TIMER: u32 = 1 << 5;
+
+/// How long transmit stamps gather: the kernel then wakes a socket's command once for many of them. Far
+/// below any loss threshold, so that no stamp is missed for it.
+const STAMPS_GATHER: Duration = Duration::from_micros(300);
 
 const BUFFER_GROUP: u16 = 0;
 /// `io_uring_recvmsg_out`, in front of name, control messages and payload in each buffer.
@@ -162,6 +167,8 @@ pub struct UringOutbox<'r> {
 pub struct UringNetwork<'r> {
     /// Before the outbox, which owns the sockets.
     stamps: Option<StampRing>,
+    /// When stamps were last looked for.
+    stamps_taken: Monotonic,
     outbox: UringOutbox<'r>,
     completions: CompletionQueue<'r, cqueue::Entry>,
     buffers: BufferRing,
@@ -302,6 +309,7 @@ impl<'r> UringNetwork<'r> {
         };
         let mut network = UringNetwork {
             stamps,
+            stamps_taken: Monotonic::default(),
             outbox: UringOutbox {
                 submitter,
                 submissions,
@@ -444,9 +452,11 @@ impl<'r> UringNetwork<'r> {
     /// Takes the transmit stamps that are there, while some are due.
     fn take_stamps(&mut self, on: &mut impl FnMut(&mut UringOutbox<'r>, Event<'_>)) {
         let (outbox, Some(stamps)) = (&mut self.outbox, &mut self.stamps) else { return };
-        if outbox.stamps_due == 0 {
+        let now = SystemClock.monotonic();
+        if outbox.stamps_due == 0 || now < self.stamps_taken.after(STAMPS_GATHER) {
             return;
         }
+        self.stamps_taken = now;
         let drained = stamps.drain(|stamp| {
             outbox.stamps_due = outbox.stamps_due.saturating_sub(1);
             if let Some(key) = outbox.keys.key(stamp.socket, stamp.key) {
