@@ -21,7 +21,8 @@ pub const WIDTH: usize = 80;
 
 /// Columns of the terminal that standard output is, else [`WIDTH`].
 pub fn terminal_width() -> usize {
-    Table::new().width().map_or(WIDTH, usize::from).max(20)
+    // a terminal that does not know its size says 0
+    Table::new().width().filter(|columns| *columns > 0).map_or(WIDTH, usize::from).max(20)
 }
 
 /// `text` in `style`; nothing is added to an empty text.

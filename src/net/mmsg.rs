@@ -64,6 +64,8 @@ struct Inbox {
     controls: Box<[Control]>,
     payloads: Box<[u8]>,
     datagram: usize,
+    /// Headers the last call wrote into, to be made ready again.
+    used: usize,
 }
 
 #[repr(C, align(8))]
@@ -185,12 +187,13 @@ impl Inbox {
             controls: vec![Control([0; RECEIVE_CONTROL]); RECEIVE_BATCH].into_boxed_slice(),
             payloads: vec![0; RECEIVE_BATCH * datagram].into_boxed_slice(),
             datagram,
+            used: RECEIVE_BATCH,
         }
     }
 
     /// Receives a batch without waiting; returns how many datagrams came, or the errno.
     fn receive(&mut self, socket: &Socket) -> Result<usize, i32> {
-        for (position, payload) in self.payloads.chunks_exact_mut(self.datagram).enumerate() {
+        for (position, payload) in self.payloads.chunks_exact_mut(self.datagram).enumerate().take(self.used) {
             self.parts[position] = libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: self.datagram };
             let header = &mut self.headers[position].msg_hdr;
             header.msg_name = self.names[position].as_mut_ptr().cast();
@@ -213,6 +216,7 @@ impl Inbox {
                 std::ptr::null_mut(),
             )
         };
+        self.used = usize::try_from(received).unwrap_or(0);
         usize::try_from(received).map_err(|_| io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
     }
 }

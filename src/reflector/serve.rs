@@ -2,7 +2,7 @@
 //! pins threads and builds each worker's network.
 
 use super::{Error, Options, Running, Task, Totals};
-use crate::net::features::{Features, Io};
+use crate::net::features::{Features, Io, IoChoice};
 use crate::net::mmsg::MmsgNetwork;
 use crate::net::socket::{self, Socket};
 use crate::net::uring::{self, UringNetwork};
@@ -24,7 +24,10 @@ const BUFFERS: u16 = 4096;
 /// Options that cannot be, io_uring demanded and not to be had, sockets that cannot be opened, a network that broke.
 pub fn serve(options: &Options, stop: &AtomicBool, started: impl FnOnce(Running, &Features)) -> Result<Totals, Error> {
     options.check()?;
-    let features = Features::detect(options.io).map_err(|error| Error::Options(error.to_string()))?;
+    // a reflector needs no transmit stamps, and without them a call per batch is the cheaper way, in time and in
+    // memory (docs/decisions/0013-reflector-on-mmsg.md)
+    let choice = if options.io == IoChoice::Auto { IoChoice::Mmsg } else { options.io };
+    let features = Features::detect(choice).map_err(|error| Error::Options(error.to_string()))?;
     let sockets: Vec<Mutex<Vec<Socket>>> = open(options)?.into_iter().map(Mutex::new).collect();
     let work = |task: Task<'_>| {
         let sockets = match sockets[task.worker].lock() {
@@ -77,7 +80,6 @@ fn work(task: Task<'_>, sockets: Vec<Socket>, features: &Features) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::features::IoChoice;
     use crate::probe::Seq;
     use crate::probe::method::Method;
     use crate::probe::shape::{Dscp, MethodKind, Shape, StampPolicy};

@@ -177,7 +177,10 @@ impl Process {
     fn end(&mut self, limit: Duration) -> Finished {
         let start = Instant::now();
         let status = self.wait_until(start + limit);
+        let mut state = String::new();
         if status.is_none() {
+            // tells a process that waits from one that was stopped, or that spins
+            state = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
             let _ = self.child.kill();
             self.status = self.child.wait().ok();
         }
@@ -188,7 +191,7 @@ impl Process {
         let text = self.output.lock();
         let Some(status) = status else {
             panic!(
-                "{} still ran after {limit:?} and was killed\nstdout: {}\nstderr: {}",
+                "{} still ran after {limit:?} and was killed\nstdout: {}\nstderr: {}\n/proc/…/stat: {state}",
                 self.name, text.stdout, text.stderr
             );
         };
@@ -218,7 +221,8 @@ impl Drop for Process {
             return;
         }
         let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
-        if self.wait_until(Instant::now() + PATIENCE).is_none() {
+        let stopped = self.wait_until(Instant::now() + PATIENCE).is_some();
+        if !stopped {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
@@ -226,6 +230,8 @@ impl Drop for Process {
             // whoever reads the failure wants to know what the other end said
             let text = self.output.lock();
             eprintln!("--- {}\n--- stdout\n{}\n--- stderr\n{}", self.name, text.stdout, text.stderr);
+        } else {
+            assert!(stopped, "{} did not stop within {PATIENCE:?} of SIGTERM", self.name);
         }
     }
 }

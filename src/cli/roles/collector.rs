@@ -25,7 +25,6 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// # Errors
 /// A configuration that is wrong is a usage error.
 pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
-    let stop = signals::stop_flag()?; // before the destinations' threads
     let loaded = match &args.config {
         Some(file) => config::load(file, args.dst_port, &config::System),
         None => config::without_file(&config::System),

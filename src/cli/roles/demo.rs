@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// Groups of targets, by name of their rack; each target is a loopback address of its own.
+/// Groups of targets, and the racks in each; each rack has one target, a loopback address of its own.
 const GROUPS: [(&str, &[u8]); 3] = [("frankfurt", &[11, 12]), ("london", &[21, 22]), ("paris", &[31, 32])];
 /// Source ports: flows per target.
 const SOURCE_PORTS: u32 = 8;
@@ -56,10 +56,7 @@ pub fn demo(args: &DemoArgs, log: &LogArgs) -> Ended {
     let mut listening = listening.into_iter();
     for (group, hosts) in GROUPS {
         for (rack, address) in hosts.iter().zip(listening.by_ref()) {
-            let tags = BTreeMap::from([
-                ("dst_region".to_string(), group.to_string()),
-                ("dst_rack".to_string(), format!("r{rack}")),
-            ]);
+            let tags = BTreeMap::from([("rack".to_string(), rack.to_string())]);
             targets.push(Target { host: address.ip().to_string(), address, group: group.into(), tags: Arc::new(tags) });
         }
     }
