@@ -33,6 +33,8 @@ pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
     for warning in &loaded.warnings.list {
         tracing::warn!("{warning}");
     }
+    // before any thread is started, those of the destinations too: they inherit the blocked signals
+    let stop = signals::stop_flag()?;
     let mut sinks = Sinks::new();
     if let Some(url) = &args.influx {
         let target = influx::Target::parse(url, args.influx_token.as_deref()).map_err(Failure::usage)?;
