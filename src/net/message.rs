@@ -181,11 +181,7 @@ impl SendQueue {
         if let Some(from) = datagram.from {
             controls.source(from);
         }
-        let stamped = match socket.transmit_stamps {
-            TransmitStamps::None => false,
-            TransmitStamps::All => true,
-            TransmitStamps::Asked => datagram.stamp,
-        };
+        let stamped = socket.transmit_stamps.covers(datagram);
         if stamped && socket.transmit_stamps == TransmitStamps::Asked {
             controls.push(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &stamping::TX_SOFTWARE.to_ne_bytes());
         }

@@ -7,7 +7,7 @@ use super::features::Features;
 use super::message::{self, DropMeter, RECEIVE_CONTROL, Reports, SendQueue, empty_header};
 use super::socket::Socket;
 use super::stamp_keys::StampKeys;
-use super::{Event, Limits, NetCounters, Network, Outbox, Outgoing, SocketId, TransmitStamps, Wait, address};
+use super::{Event, Limits, NetCounters, Network, Outbox, Outgoing, SocketId, Wait, address};
 use crate::time::{Clock, Monotonic, SystemClock};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -83,12 +83,7 @@ impl Outbox for MmsgOutbox {
         }
         let Some(socket) = self.sockets.get(usize::from(datagram.socket.0)) else { return };
         self.queue.push(datagram, socket, write);
-        let stamped = match socket.transmit_stamps {
-            TransmitStamps::None => false,
-            TransmitStamps::Asked => datagram.stamp,
-            TransmitStamps::All => true,
-        };
-        if stamped {
+        if socket.transmit_stamps.covers(datagram) {
             self.keys.sent(datagram.socket, datagram.key);
             self.errors.expect_stamp(datagram.socket);
         }

@@ -39,6 +39,18 @@ pub enum TransmitStamps {
     All,
 }
 
+impl TransmitStamps {
+    /// Whether this datagram gets one.
+    #[inline]
+    pub fn covers(self, datagram: &Outgoing) -> bool {
+        match self {
+            TransmitStamps::None => false,
+            TransmitStamps::Asked => datagram.stamp,
+            TransmitStamps::All => true,
+        }
+    }
+}
+
 /// What a UDP socket shall be like. `SocketSpec::new(bind)` and then change fields.
 #[derive(Clone, Debug)]
 pub struct SocketSpec {

@@ -192,12 +192,7 @@ impl Outbox for UringOutbox<'_> {
             return; // the ring is broken: `broken` says why
         }
         let slot = self.queue.push(datagram, socket, write);
-        let stamped = match socket.transmit_stamps {
-            TransmitStamps::None => false,
-            TransmitStamps::Asked => datagram.stamp,
-            TransmitStamps::All => true,
-        };
-        if stamped {
+        if socket.transmit_stamps.covers(datagram) {
             self.keys.sent(datagram.socket, datagram.key);
             self.stamps_due += 1;
             if self.stamps_on_error_queue {
