@@ -6,8 +6,8 @@
 
 use super::Counts;
 use super::histogram::Pages;
+use crate::probe::IntervalId;
 use crate::probe::outcome::{Direction, Outcome, Record, Singleton};
-use crate::probe::{FlowId, IntervalId};
 use crate::time::StampSource;
 use hdrhistogram::Histogram;
 use std::sync::Arc;
@@ -303,11 +303,6 @@ impl Tally {
         self.clock_stepped = true;
     }
 
-    /// The path of a flow, for callers that need it: position in [`Layout::paths`], 0 for unknown flows.
-    pub fn path_of(&self, flow: FlowId) -> u32 {
-        self.layout.flow_paths.get(flow.0 as usize).copied().unwrap_or(0)
-    }
-
     /// What it covers.
     pub fn layout(&self) -> &Arc<Layout> {
         &self.layout
@@ -395,6 +390,7 @@ pub(super) fn lateness_histogram() -> Histogram<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::FlowId;
     use crate::time::Delay;
 
     fn layout() -> Arc<Layout> {

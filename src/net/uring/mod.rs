@@ -447,8 +447,11 @@ impl<'r> UringNetwork<'r> {
     /// Takes the transmit stamps that are there, while some are due.
     fn take_stamps(&mut self, on: &mut impl FnMut(&mut UringOutbox<'r>, Event<'_>)) {
         let (outbox, Some(stamps)) = (&mut self.outbox, &mut self.stamps) else { return };
+        if outbox.stamps_due == 0 {
+            return;
+        }
         let now = SystemClock.monotonic();
-        if outbox.stamps_due == 0 || now < self.stamps_taken.after(STAMPS_GATHER) {
+        if now < self.stamps_taken.after(STAMPS_GATHER) {
             return;
         }
         self.stamps_taken = now;
