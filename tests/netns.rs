@@ -268,7 +268,8 @@ fn loss_is_the_rules_count(target: IpAddr, forward: u32, reverse: u32, io: &str)
     ));
     let forward = probes_lost.map_or(0, Drops::stop);
     let reverse = replies_lost.map_or(0, Drops::stop);
-    assert_eq!(count(&report, "sent") + count(&report, "not_sent"), SENT, "{report:#}");
+    // a probe that was due and not sent in time is made up for by a later one
+    assert_counts(&report, &[("sent", SENT)]);
     assert!(forward + reverse > 500, "the rules dropped {forward} and {reverse}");
     assert_counts(
         &report,
