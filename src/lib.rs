@@ -5,7 +5,7 @@
 //!
 //! # Modules, lowest layer first
 //! A module imports itself and what stands above it in this list, except that `net` and `summary`, and
-//! `reflector` and `collector`, do not know each other. `tests/tidy.rs` holds them to it.
+//! `reflector`, `collector` and `scraper`, do not know each other. `tests/tidy.rs` holds them to it.
 //!
 //! - [`time`]: instants of two clocks that do not mix, and where a stamp was taken
 //! - [`wire`]: packet formats, bytes ↔ values
@@ -14,8 +14,10 @@
 //! - [`summary`]: from outcomes to one result per path and interval; pure
 //! - [`config`]: from a file to a checked, frozen plan
 //! - [`sink`]: summaries to files and databases
+//! - [`http`]: API and metrics over HTTP
 //! - [`reflector`]: the role that answers
 //! - [`collector`]: the role that asks
+//! - [`scraper`]: the role that pulls many collectors' summaries into one database
 //! - [`cli`]: the command line and everything shown on a terminal
 //!
 //! # A probe's path
@@ -27,9 +29,11 @@
 pub mod cli;
 pub mod collector;
 pub mod config;
+pub mod http;
 pub mod net;
 pub mod probe;
 pub mod reflector;
+pub mod scraper;
 pub mod sink;
 pub mod summary;
 pub mod time;

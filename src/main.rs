@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         Mode::Ping(args) => roles::ping(&args, &log),
         Mode::Reflector(args) => roles::reflector(&args, &log),
         Mode::Collector(args) => roles::collector(&args, &log),
+        Mode::Scraper(args) => roles::scraper(&args, &log),
         Mode::Check(args) => roles::check(&args),
         Mode::Demo(args) => roles::demo(&args, &log),
         Mode::Completions(args) => generate::completions(&args),

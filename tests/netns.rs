@@ -158,11 +158,11 @@ fn nothing_is_lost(target: IpAddr, io: &str) {
         &["--count", "100000", "--rate", "20000", "--source-ports", "16", "--tx-timestamps", "all", "--io", io],
     ));
     // a machine too busy to send in time says so; it is not allowed to call that loss
-    assert_eq!(count(&report, "sent") + count(&report, "not_sent"), 100_000, "{report:#}");
     assert_counts(
         &report,
         &[
-            ("replied", count(&report, "sent")),
+            ("sent", 100_000),
+            ("replied", 100_000),
             ("lost", 0),
             ("duplicates", 0),
             ("refused", 0),
@@ -171,7 +171,6 @@ fn nothing_is_lost(target: IpAddr, io: &str) {
             ("flows_with_loss", 0),
         ],
     );
-    assert!(count(&report, "sent") > 90_000, "{report:#}");
     assert_eq!(report["flows"].as_array().unwrap().len(), 16, "{report:#}");
     assert_eq!(report["stamps"]["sent_by"], "kernel", "{report:#}");
     assert_eq!(report["stamps"]["received_by"], "kernel", "{report:#}");

@@ -12,14 +12,15 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 /// Modules from the lowest layer to the highest; a module imports itself and what stands in an earlier row.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["time"],
     &["wire"],
     &["probe"],
     &["net", "summary"],
     &["config"],
     &["sink"],
-    &["collector", "reflector"],
+    &["http"],
+    &["collector", "reflector", "scraper"],
     &["cli"],
 ];
 /// Layers that are pure: instants are arguments there.

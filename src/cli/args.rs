@@ -88,6 +88,8 @@ pub enum Mode {
     Collector(CollectorArgs),
     /// Say what a configuration will do, without sending anything
     Check(CheckArgs),
+    /// Pull the summaries of many collectors into a database
+    Scraper(ScraperArgs),
     /// Run reflectors and a collector on this machine's loopback and show the result live
     Demo(DemoArgs),
     /// Print a shell completion script
@@ -256,6 +258,9 @@ pub struct ReflectorArgs {
     /// Write a line of counts every 10 seconds while they change, also when not on a terminal
     #[arg(long)]
     pub stats: bool,
+    /// Serve Prometheus metrics of the reflector itself at http://ADDR:PORT/metrics [default: not served]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
+    pub metrics: Option<SocketAddr>,
     /// Stop after this time: 10s, 5m, 1h [default: on SIGINT or SIGTERM]
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub duration: Option<Duration>,
@@ -288,9 +293,18 @@ pub struct CollectorArgs {
     /// Token for InfluxDB 2.x and 3.x; better in the environment than in the process list
     #[arg(long, value_name = "TOKEN", env = "INFLUX_TOKEN", hide_env_values = true)]
     pub influx_token: Option<String>,
+    /// Where summaries wait on disk while the database is away
+    #[command(flatten)]
+    pub spool: SpoolArgs,
     /// Append summaries to this file as JSON lines; - is standard output
     #[arg(long, short, value_name = "FILE|-", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
+    /// Serve the HTTP API and metrics here [default: api.bind of the configuration, else not served]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
+    pub api: Option<SocketAddr>,
+    /// Let hosts other than this one reload the configuration through the API
+    #[arg(long)]
+    pub allow_remote_reload: bool,
     /// Stop after this time: 10s, 5m, 1h [default: on SIGINT or SIGTERM]
     #[arg(long, short, value_name = "TIME", value_parser = values::duration)]
     pub duration: Option<Duration>,
@@ -303,6 +317,57 @@ pub struct CollectorArgs {
     /// Do not show the live table, which is shown on a terminal unless --output - uses it
     #[arg(long)]
     pub no_table: bool,
+}
+
+/// Flags of the disk spool.
+#[derive(Clone, Debug, Args)]
+pub struct SpoolArgs {
+    /// Keep summaries the database did not take in this directory, also across restarts
+    #[arg(long = "spool", value_name = "DIR", requires = "influx", value_hint = ValueHint::DirPath)]
+    pub directory: Option<PathBuf>,
+    /// Bytes the spool may use: 500M, 2G; beyond it the oldest summaries are dropped and counted
+    #[arg(long = "spool-max-bytes", value_name = "BYTES", value_parser = values::bytes, default_value = "1G", requires = "directory")]
+    pub max_bytes: u64,
+    /// Age at which spooled summaries are dropped and counted: 12h, 7d
+    #[arg(long = "spool-max-age", value_name = "TIME", value_parser = values::duration, default_value = "7d", requires = "directory")]
+    pub max_age: Duration,
+}
+
+/// `llama scraper`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  llama scraper --collectors host1,host2:5001 --influx 'http://db:8086?db=llama'
+      Pulls two collectors every 30 seconds and writes their summaries to InfluxDB 1.x (or VictoriaMetrics)
+  llama scraper --collectors @hosts.txt --influx 'http://db:8086?db=llama' --spool /var/lib/llama --api [::]:5001
+      Collectors from a file, one per line; summaries survive a database that is away; state at http://HOST:5001/
+
+Collectors of the first LLAMA are read as well. Exit status: 0 after --duration or a signal, 1 on a failure,
+2 when flags are wrong.")]
+pub struct ScraperArgs {
+    /// Collectors to pull, separated by commas, or @FILE with one per line; PORT is 5000 when left out
+    #[arg(long, short, value_name = "HOST[:PORT],…|@FILE", required = true)]
+    pub collectors: String,
+    /// Write summaries to InfluxDB: http://HOST:8086?db=NAME or ?org=ORG&bucket=NAME
+    #[arg(long, value_name = "URL", env = "INFLUX_URL", value_parser = values::influx_url, value_hint = ValueHint::Url)]
+    pub influx: Option<String>,
+    /// Token for InfluxDB 2.x and 3.x; better in the environment than in the process list
+    #[arg(long, value_name = "TOKEN", env = "INFLUX_TOKEN", hide_env_values = true)]
+    pub influx_token: Option<String>,
+    /// Where summaries wait on disk while the database is away
+    #[command(flatten)]
+    pub spool: SpoolArgs,
+    /// Append summaries to this file as JSON lines; - is standard output
+    #[arg(long, short, value_name = "FILE|-", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// How often every collector is asked
+    #[arg(long, short, value_name = "TIME", value_parser = values::duration, default_value = "30s")]
+    pub interval: Duration,
+    /// Serve the state of the collectors and metrics here [default: not served]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
+    pub api: Option<SocketAddr>,
+    /// Stop after this time: 10s, 5m, 1h [default: on SIGINT or SIGTERM]
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub duration: Option<Duration>,
 }
 
 /// `llama check`.
@@ -318,6 +383,9 @@ pub struct CheckArgs {
     /// Configuration file
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
+    /// Say what a running collector would change when reloaded from FILE to NEW
+    #[arg(long, value_name = "NEW", value_hint = ValueHint::FilePath)]
+    pub diff: Option<PathBuf>,
     /// Destination port of the legacy form's targets; the full form names its own
     #[arg(long, value_name = "PORT", default_value = "8100", value_parser = clap::value_parser!(u16).range(1..))]
     pub dst_port: u16,

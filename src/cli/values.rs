@@ -123,6 +123,27 @@ pub fn listen(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// Bytes as in `500M` or `2G`, powers of 1024; a number alone is bytes.
+///
+/// # Errors
+/// Not such a number, or one that does not fit.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    const EXAMPLE: &str = "write for example 500M or 2G";
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| format!("not a number of bytes; {EXAMPLE}"))?;
+    let shift = match unit.to_ascii_uppercase().trim_end_matches("IB").trim_end_matches('B') {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(format!("`{unit}` is not a unit of bytes; {EXAMPLE}")),
+    };
+    number.checked_mul(1 << shift).ok_or_else(|| format!("more bytes than there are; {EXAMPLE}"))
+}
+
 /// A length of time: numbers with a unit (`ms`, `s`, `m`, `h`, `d`), added up: `250ms`, `10s`, `1h30m`.
 ///
 /// # Errors
@@ -353,6 +374,20 @@ mod tests {
             ("1..5s", "not a duration"),
         ] {
             let error = duration(text).unwrap_err();
+            assert!(error.contains(says), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_bytes() {
+        assert_eq!(bytes("7"), Ok(7));
+        assert_eq!(bytes("2k"), Ok(2048));
+        assert_eq!(bytes("500M"), Ok(500 << 20));
+        assert_eq!(bytes("1GiB"), Ok(1 << 30));
+        for (text, says) in
+            [("", "not a number"), ("-1", "not a number"), ("3X", "`X`"), ("99999999999T", "more bytes")]
+        {
+            let error = bytes(text).unwrap_err();
             assert!(error.contains(says), "{text:?}: {error}");
         }
     }

@@ -7,12 +7,14 @@ mod collector;
 mod demo;
 mod ping;
 mod reflector;
+mod scraper;
 
 pub use check::check;
 pub use collector::collector;
 pub use demo::demo;
 pub use ping::ping;
 pub use reflector::reflector;
+pub use scraper::scraper;
 
 use super::exit::Failure;
 use super::values::CoreList;

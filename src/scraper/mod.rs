@@ -1,0 +1,1 @@
+//! The role that pulls many collectors' summaries into one database.
