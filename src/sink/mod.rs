@@ -12,10 +12,11 @@ mod calendar;
 mod counters;
 pub mod influx;
 mod json_lines;
+mod parsed;
 mod queue;
 pub mod record;
 
-pub use calendar::rfc3339;
+pub use calendar::{parse_rfc3339, rfc3339};
 pub use counters::{SinkCounters, SinkSnapshot};
 pub use queue::Limits;
 
