@@ -5,8 +5,10 @@
 //! hand over (`docs/metrics.md` lists all of them). Read [`router`], then [`page::Page`].
 
 pub mod page;
+pub mod paths;
 pub mod process;
 pub mod sinks;
+pub mod tags;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
