@@ -5,13 +5,17 @@ use crate::cli::args::{LogArgs, ReflectorArgs};
 use crate::cli::exit::{self, Done, Ended, Failure};
 use crate::cli::{reflector as view, signals};
 use crate::config::keys;
+use crate::http;
+use crate::http::server::Server;
+use crate::net::features::Features;
 use crate::net::{clock_state, thread};
-use crate::reflector::{Error, Options, Running, serve};
+use crate::reflector::{Error, Options, Running, metrics, serve};
 use crate::time::{Clock, SystemClock};
 use crate::wire::stamp::ErrorEstimate;
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 /// Answers probes until a signal or `--duration`.
 ///
@@ -22,11 +26,18 @@ pub fn reflector(args: &ReflectorArgs, log: &LogArgs) -> Ended {
     let stop = signals::stop_flag()?;
     let lines = !log.quiet && (args.stats || std::io::stderr().is_terminal());
     let ended = AtomicBool::new(false);
+    let mut server = None;
     let served = std::thread::scope(|scope| {
         let (started_out, started) = mpsc::channel();
         scope.spawn(|| look_after(started, args, &stop, &ended, lines));
         let served = serve::serve(&options, &stop, |running, features| {
             tracing::debug!("{features}");
+            if let Some(bind) = args.metrics {
+                server = Some(show(bind, &running, &options, features));
+                if let Some(Err(_)) = server {
+                    return stop.store(true, Ordering::Relaxed);
+                }
+            }
             let ready = view::ready(&running.addresses, options.workers(), io_word(features.io));
             let _ = exit::print(&ready); // nobody reads it: the replies go out all the same
             let _ = started_out.send(running);
@@ -38,8 +49,24 @@ pub fn reflector(args: &ReflectorArgs, log: &LogArgs) -> Ended {
         Error::Options(_) => Failure::usage(error),
         _ => error.into(),
     })?;
+    server.transpose()?;
     exit::print(&view::totals(&(&totals).into()))?;
     Ok(Done::Fine)
+}
+
+/// Serves the reflector's metrics, and says where.
+fn show(
+    bind: SocketAddr,
+    running: &Running,
+    options: &Options,
+    features: &Features,
+) -> Result<Server, http::server::Error> {
+    let started = http::metrics::server::Started::default();
+    let router = metrics::router(running.clone(), options, features, Arc::clone(&started));
+    let server = Server::start(bind, router, http::server::Limits::default(), "--metrics")?;
+    started.get_or_init(|| server.counters());
+    let _ = exit::print(&format!("metrics on http://{}/metrics\n", server.address())); // as below
+    Ok(server)
 }
 
 fn options(args: &ReflectorArgs) -> Result<Options, Failure> {
