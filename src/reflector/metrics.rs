@@ -4,17 +4,18 @@
 
 use super::{Answered, DropReason, Options, Running, Totals};
 use crate::http::answer;
+use crate::http::api::health::{Reading, Watch};
+use crate::http::api::{self, Reason};
 use crate::http::metrics::page::{Labels, Page};
 use crate::http::metrics::{self, process, server};
 use crate::net::features::{Features, Io};
-use crate::time::{Clock, Monotonic, SystemClock};
+use crate::sink::rfc3339;
+use crate::time::{Clock, SystemClock, Wall};
 use axum::Router;
+use axum::response::Response;
 use axum::routing::get;
-use serde_json::{Value, json};
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// A trouble that has not grown for so long is over, nanoseconds.
-const OVER_AFTER_NS: u64 = 60_000_000_000;
+use serde::Serialize;
+use std::sync::Arc;
 
 /// A metric of a worker: name, help, value.
 type Row = (&'static str, &'static str, fn(&Totals) -> u64);
@@ -98,62 +99,69 @@ fn write_limits(page: &mut Page, options: &Options, features: &Features) {
         .put(&Labels::of(&[("io", io), ("transmit_stamps", "none")]), 1u64);
 }
 
-/// Whether the reflector is well: what it could not do lately.
-#[derive(Debug)]
-struct Health {
-    start: Monotonic,
-    /// By trouble: how often as of the last look, and when it was seen to have grown.
-    troubles: Mutex<[(u64, Option<Monotonic>); TROUBLES.len()]>,
-}
-
 /// What a reflector cannot help: name, meaning, how often.
 const TROUBLES: [Row; 4] = [
-    ("local_drops", "datagrams dropped by full sockets; give it more cores", |t| t.network.local_drops),
+    ("local_drops", "datagrams dropped by full sockets: give it more cores", |t| t.network.local_drops),
     ("send_failed", "replies the kernel did not take", |t| t.send_failed),
     ("receive_errors", "receive calls that failed", |t| t.network.receive_errors),
     ("sessions_full", "packets answered statelessly for want of room", |t| t.notes.sessions_full),
 ];
 
+/// Whether the reflector is well, and since when not.
+#[derive(Debug)]
+pub struct Health {
+    running: Running,
+    started: Wall,
+    watch: Watch,
+}
+
+#[derive(Serialize)]
+struct HealthRecord {
+    status: &'static str,
+    reasons: Vec<Reason>,
+    started: String,
+    uptime_s: f64,
+}
+
 impl Health {
-    fn look(&self, totals: &Totals, now: Monotonic) -> Value {
-        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut reasons = Vec::new();
-        let mut degraded = false;
-        for ((name, meaning, count), (seen, grown)) in TROUBLES.into_iter().zip(troubles.iter_mut()) {
-            let count = count(totals);
-            if count > *seen {
-                (*seen, *grown) = (count, Some(now));
-            }
-            let lately = grown.is_some_and(|grown| now.since(grown) < OVER_AFTER_NS);
-            degraded |= lately;
-            if count > 0 {
-                reasons.push(json!({"name": name, "meaning": meaning, "count": count, "now": lately}));
-            }
-        }
-        let status = if degraded { "degraded" } else { "ok" };
-        let uptime = now.since(self.start) / 1_000_000_000;
-        json!({"status": status, "role": "reflector", "reasons": reasons, "uptime_s": uptime})
+    /// The health of a reflector that started now.
+    pub fn new(running: Running) -> Health {
+        Health { running, started: SystemClock.wall(), watch: Watch::default() }
+    }
+
+    /// Looks at the counters; once a second or so, so that it is known when a trouble began.
+    pub fn look(&self) -> Vec<Reason> {
+        let totals = self.running.totals();
+        let readings = TROUBLES.map(|(name, meaning, value)| Reading::count(name, meaning, value(&totals)));
+        self.watch.observe(SystemClock.wall(), readings)
+    }
+
+    fn answer(&self) -> Response {
+        let reasons = self.look();
+        let status = if reasons.iter().any(|reason| reason.now) { "degraded" } else { "ok" };
+        let uptime_ns = SystemClock.wall().minus(self.started).0.max(0);
+        answer::json(&HealthRecord {
+            status,
+            reasons,
+            started: rfc3339(self.started),
+            uptime_s: (uptime_ns / 1_000_000) as f64 / 1e3,
+        })
     }
 }
 
 /// Serves `/metrics`, `/api/v1/health` and `/api/v1/build` of a running reflector; `started` is filled with the
 /// counters of the server that does.
-pub fn router(running: Running, options: &Options, features: &Features, started: server::Started) -> Router {
-    let (options, features, shown) = (options.clone(), features.clone(), running.clone());
+pub fn router(health: Arc<Health>, options: &Options, features: &Features, started: server::Started) -> Router {
+    let (options, features, running) = (options.clone(), features.clone(), health.running.clone());
     let of_role: metrics::Source = Box::new(move |page| {
         process::write_build(page, "reflector");
-        write_workers(page, &shown.workers());
+        write_workers(page, &running.workers());
         write_limits(page, &options, &features);
     });
     let of_server: metrics::Source = Box::new(move |page| server::write(page, &started));
-    let health = Arc::new(Health { start: SystemClock.monotonic(), troubles: Mutex::new([(0, None); TROUBLES.len()]) });
-    let build = json!({"name": "llama", "version": env!("CARGO_PKG_VERSION"), "role": "reflector"});
     metrics::router(vec![of_role, of_server, Box::new(process::write)])
-        .route(
-            "/api/v1/health",
-            get(move || async move { answer::json(&health.look(&running.totals(), SystemClock.monotonic())) }),
-        )
-        .route("/api/v1/build", get(move || async move { answer::json(&build) }))
+        .route("/api/v1/health", get(move || async move { health.answer() }))
+        .route("/api/v1/build", get(api::build))
 }
 
 #[cfg(test)]
@@ -179,19 +187,5 @@ mod tests {
             let elsewhere = ["replied", "truncated", "receive_errors"].contains(&name);
             assert!(elsewhere || shown.contains(&value), "{name} is not on the page:\n{page}");
         }
-    }
-
-    #[test]
-    fn a_trouble_degrades_for_a_minute_and_is_remembered() {
-        let health = Health { start: Monotonic(0), troubles: Mutex::new([(0, None); TROUBLES.len()]) };
-        let second = 1_000_000_000;
-        let mut totals = Totals::default();
-        assert_eq!(health.look(&totals, Monotonic(second))["status"], "ok");
-        totals.network.local_drops = 3;
-        let degraded = health.look(&totals, Monotonic(2 * second));
-        assert_eq!((&degraded["status"], &degraded["reasons"][0]["count"]), (&json!("degraded"), &json!(3)));
-        let later = health.look(&totals, Monotonic(62 * second));
-        assert_eq!((&later["status"], &later["reasons"][0]["now"]), (&json!("ok"), &json!(false)));
-        assert_eq!(later["uptime_s"], 62);
     }
 }
