@@ -105,12 +105,13 @@ pub fn run(
     if serving.is_some() {
         options.flows_listed = Some(http::listed(plan));
     }
-    let recent = serving.as_ref().map(|serving| Arc::clone(&serving.recent));
+    let shown = serving.as_ref().map(|serving| (Arc::clone(&serving.recent), Arc::clone(&serving.metrics)));
     let (view_out, view) = crossbeam_channel::bounded::<Vec<Summary>>(4);
     let deliver = {
         let sinks = Arc::clone(&sinks);
         move |mut summaries: Vec<Summary>| {
-            if let Some(recent) = &recent {
+            if let Some((recent, metrics)) = &shown {
+                metrics.paths.add(&summaries);
                 let cut = cut_flows(&summaries);
                 recent.add(std::mem::replace(&mut summaries, cut));
             }
@@ -126,7 +127,7 @@ pub fn run(
     })?;
     announce(plan, &collector);
     if let Some(serving) = &serving {
-        serving.running(&collector.features, collector.progress());
+        serving.running(&collector);
     }
     let mut board = Board::new();
     let mut screen = Screen::stdout();
