@@ -228,7 +228,7 @@ impl Running {
         page.gauge("llama_last_interval_end_timestamp_seconds", "End of the last interval closed; 0 before the first.")
             .value(intervals.last_end_ns.get() as f64 / 1e9);
         let help = "Round trips counted at the edge of a histogram because its pages were used up.";
-        page.counter("llama_histogram_displaced_total", help).value(intervals.displaced.get());
+        page.counter("llama_percentiles_displaced_total", help).value(intervals.displaced.get());
         // taken is read first: what is handed over in between makes the queue look longer, not negative
         let taken = intervals.taken.get();
         let handed: u64 = self.workers.iter().map(|(_, progress)| progress.handed_over.get()).sum();
