@@ -70,8 +70,11 @@ impl ReloadCounters {
     }
 }
 
+/// A number of a worker.
+type Read = fn(&Progress) -> u64;
+
 /// What becomes of probes: the values of the label `outcome`.
-const OUTCOMES: [(&str, fn(&Progress) -> u64); 10] = [
+const OUTCOMES: [(&str, Read); 10] = [
     ("sent", |p| p.sent.get()),
     ("replied", |p| p.replied.get()),
     ("lost", |p| p.lost.get()),
@@ -85,7 +88,7 @@ const OUTCOMES: [(&str, fn(&Progress) -> u64); 10] = [
 ];
 
 /// A metric of a worker: name, help, value.
-type Row = (&'static str, &'static str, fn(&Progress) -> u64);
+type Row = (&'static str, &'static str, Read);
 
 const COUNTERS: [Row; 13] = [
     ("llama_local_drops_total", "Datagrams dropped by the sockets for want of buffer.", |p| p.local_drops.get()),

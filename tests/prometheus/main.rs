@@ -216,11 +216,14 @@ fn promtool_has_nothing_to_say_and_both_formats_say_the_same() {
         let (open, content_type) = scrape(address, "application/openmetrics-text; version=1.0.0");
         assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
         let (text, open) = (page::read(&text, false), page::read(&open, true));
-        let shape = |page: &Page| -> Vec<(String, String, BTreeSet<BTreeMap<String, String>>)> {
-            let labels = |family: &page::Family| family.samples.iter().map(|sample| sample.labels.clone()).collect();
-            page.values().map(|family| (family.name.clone(), family.kind.clone(), labels(family))).collect()
-        };
-        assert_eq!(shape(&text), shape(&open));
+        let names = |page: &Page| -> Vec<String> { page.keys().cloned().collect() };
+        assert_eq!(names(&text), names(&open));
+        for (name, family) in &text {
+            let series = |family: &page::Family| -> BTreeSet<BTreeMap<String, String>> {
+                family.samples.iter().map(|sample| sample.labels.clone()).collect()
+            };
+            assert_eq!((&family.kind, series(family)), (&open[name].kind, series(&open[name])), "{name}");
+        }
     }
 }
 
