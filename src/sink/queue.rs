@@ -109,9 +109,14 @@ impl Queue {
 
     /// Appends lines, dropping the oldest ones where there is no room. Never waits.
     pub(super) fn push(&self, lines: Vec<Box<[u8]>>) {
+        self.push_at(lines, Instant::now());
+    }
+
+    /// [`Queue::push`] of lines that came at `now`.
+    pub(super) fn push_at(&self, lines: Vec<Box<[u8]>>, now: Instant) {
         let mut state = self.lock();
         let mut dropped = 0;
-        let came = (state.first + state.lines.len() as u64, Instant::now());
+        let came = (state.first + state.lines.len() as u64, now);
         self.counters.accepted.fetch_add(lines.len() as u64, Relaxed);
         for line in lines {
             if line.len() > self.limits.bytes || self.limits.summaries == 0 {

@@ -24,7 +24,7 @@ pub(super) fn pack(lines: &[u8]) -> io::Result<Arc<[u8]>> {
     Ok(encoder.finish()?.into())
 }
 
-fn unpack(body: &[u8]) -> io::Result<Vec<u8>> {
+pub(super) fn unpack(body: &[u8]) -> io::Result<Vec<u8>> {
     let mut lines = Vec::new();
     GzDecoder::new(body).take(UNPACKED_BYTES).read_to_end(&mut lines)?;
     Ok(lines)

@@ -62,6 +62,14 @@ impl Courier {
         Ok(Courier { parcels, answers })
     }
 
+    /// A courier whose requests the test makes.
+    #[cfg(test)]
+    pub fn by_hand() -> (Courier, Receiver<Parcel>, Sender<Answer>) {
+        let (parcels, to_send) = bounded(1);
+        let (answered, answers) = bounded(1);
+        (Courier { parcels, answers }, to_send, answered)
+    }
+
     /// Hands a request over; there is none under way. False: the thread is gone.
     pub fn send(&self, parcel: Parcel) -> bool {
         self.parcels.try_send(parcel).is_ok()

@@ -149,6 +149,11 @@ impl Shipper {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn spool(&mut self) -> Option<&mut Spool> {
+        self.spool.as_mut()
+    }
+
     /// Does all there is to do at `now` without waiting for anything but the disk.
     pub(super) fn turn(&mut self, queue: &Queue, now: Instant, wall: Wall) -> Next {
         if queue.deadline().is_some() && !std::mem::replace(&mut self.closing, true) {
