@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod progress;
 pub mod samples;
 pub mod share;
+pub mod stats;
 pub mod summaries;
 pub mod worker;
 

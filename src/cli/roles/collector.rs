@@ -7,14 +7,16 @@ use crate::cli::screen::Screen;
 use crate::cli::table::Board;
 use crate::cli::units::several;
 use crate::cli::{layout, signals, table};
+use crate::collector::progress::Progress;
+use crate::collector::stats::Meter;
 use crate::collector::{Collector, Error, Options};
 use crate::config::{self, Plan};
-use crate::sink::{Limits, SinkError, Sinks, influx};
+use crate::sink::{Limits, SinkError, Sinks, influx, spool};
 use crate::summary::Summary;
 use std::io::IsTerminal;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// How long the end waits for destinations to take what is queued.
@@ -38,7 +40,13 @@ pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
     let mut sinks = Sinks::new();
     if let Some(url) = &args.influx {
         let target = influx::Target::parse(url, args.influx_token.as_deref()).map_err(Failure::usage)?;
-        sinks.add_influx(influx::Options::new(target), Limits::default()).map_err(of_sink)?;
+        let spool = args.spool.directory.as_ref().map(|directory| spool::Options {
+            directory: directory.clone(),
+            max_bytes: args.spool.max_bytes,
+            max_age: args.spool.max_age,
+        });
+        let options = influx::Options { spool, ..influx::Options::new(target) };
+        sinks.add_influx(options, Limits::default()).map_err(of_sink)?;
     }
     if let Some(file) = &args.output {
         sinks.add_json_lines(file, Limits::default()).map_err(of_sink)?;
@@ -85,10 +93,16 @@ pub fn run(plan: &Arc<Plan>, options: &Options, sinks: Sinks, show: Show, stop: 
     allow_sockets(plan.sources.len())?;
     let sinks = Arc::new(sinks);
     let (view_out, view) = crossbeam_channel::bounded::<Vec<Summary>>(4);
+    // the workers are there when the first interval ends
+    let workers = Arc::new(OnceLock::<Vec<Arc<Progress>>>::new());
     let deliver = {
-        let sinks = Arc::clone(&sinks);
+        let (sinks, workers, mut meter) = (Arc::clone(&sinks), Arc::clone(&workers), Meter::of_this_host());
         move |summaries: Vec<Summary>| {
             sinks.deliver(&summaries);
+            if let Some(workers) = workers.get() {
+                let states: Vec<_> = sinks.counters().iter().map(|counters| counters.snapshot()).collect();
+                sinks.deliver_stats(&meter.read(&summaries, workers, &states));
+            }
             if show != Show::Nothing {
                 let _ = view_out.try_send(summaries); // a terminal that is too slow skips an interval
             }
@@ -98,6 +112,7 @@ pub fn run(plan: &Arc<Plan>, options: &Options, sinks: Sinks, show: Show, stop: 
         Error::Features(_) | Error::Empty => Failure::usage(error),
         _ => error.into(),
     })?;
+    let _ = workers.set(collector.progress().to_vec());
     announce(plan, &collector);
     let mut board = Board::new();
     let mut screen = Screen::stdout();
