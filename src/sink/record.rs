@@ -222,7 +222,7 @@ pub(super) fn method_of(name: &str) -> Option<MethodKind> {
 }
 
 /// Every method.
-const METHODS: [MethodKind; 1] = [MethodKind::Udp];
+const METHODS: [MethodKind; 3] = [MethodKind::Udp, MethodKind::Llama, MethodKind::LlamaPython];
 
 /// The suspicion of a name; `None` when this version has none of it.
 pub(super) fn suspicion_of(name: &str) -> Option<Suspicion> {
@@ -476,6 +476,8 @@ mod tests {
         // what is new does not compile here until it is listed
         let method = |method| match method {
             MethodKind::Udp => 0,
+            MethodKind::Llama => 1,
+            MethodKind::LlamaPython => 2,
         };
         let suspicion = |suspicion| match suspicion {
             Suspicion::LocalDrops => 0,
