@@ -222,7 +222,7 @@ pub(super) fn method_of(name: &str) -> Option<MethodKind> {
 }
 
 /// Every method.
-const METHODS: [MethodKind; 3] = [MethodKind::Udp, MethodKind::Llama, MethodKind::LlamaPython];
+const METHODS: [MethodKind; 3] = MethodKind::ALL;
 
 /// The suspicion of a name; `None` when this version has none of it.
 pub(super) fn suspicion_of(name: &str) -> Option<Suspicion> {
