@@ -5,9 +5,11 @@
 
 pub mod clock_watch;
 pub mod ledger;
+pub mod metrics;
 pub mod progress;
 pub mod samples;
 pub mod share;
+pub mod stats;
 pub mod summaries;
 pub mod worker;
 
@@ -28,7 +30,7 @@ use crate::time::{Clock, Monotonic, SystemClock};
 use crate::wire::stamp::ErrorEstimate;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ledger::{Closed, Ledger, Timetable};
-use progress::Progress;
+use progress::{Intervals, Progress};
 use samples::Samples;
 use share::Share;
 use std::io;
@@ -43,6 +45,9 @@ use worker::{Parts, Reader, Route, Worker};
 pub const WORKER_RATE: f64 = 150_000.0;
 /// From opening the sockets to the first probe: the kernel starts stamping a moment after it is asked to.
 const WARM_UP: Duration = Duration::from_millis(100);
+
+/// Closed tallies per worker that may wait for the summary thread.
+const TALLIES_WAITING: usize = 2;
 
 /// How to run.
 #[derive(Clone, Debug, Default)]
@@ -122,6 +127,7 @@ pub struct Collector {
     /// Local addresses of the flows of worker 0, by its flow number.
     pub flow_sources: Vec<SocketAddr>,
     progress: Vec<Arc<Progress>>,
+    intervals: Arc<Intervals>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     summaries: JoinHandle<()>,
@@ -149,12 +155,13 @@ impl Collector {
         let shares = share::deal(plan, cpus.len());
         let stop = Arc::new(AtomicBool::new(false));
         let (ready_out, ready) = bounded::<Ready>(shares.len());
-        let (closed_out, closed) = bounded::<Closed>(2 * shares.len());
+        let (closed_out, closed) = bounded::<Closed>(TALLIES_WAITING * shares.len());
         let mut collector = Collector {
             features: features.clone(),
             workers: Vec::new(),
             flow_sources: Vec::new(),
             progress: Vec::new(),
+            intervals: Arc::default(),
             stop: Arc::clone(&stop),
             threads: Vec::new(),
             summaries: std::thread::spawn(|| {}),
@@ -190,7 +197,9 @@ impl Collector {
         for start in starts {
             let _ = start.send(timetable); // a worker that is gone tells why when it is joined
         }
-        let mut merger = summaries::Summaries::new(plan, &shares, &locals, layouts, timetable, options.duration);
+        let intervals = Arc::clone(&collector.intervals);
+        let mut merger =
+            summaries::Summaries::new(plan, &shares, &locals, layouts, timetable, options.duration, intervals);
         if let Some(flows) = options.flows_listed {
             merger = merger.listing(flows);
         }
@@ -209,6 +218,11 @@ impl Collector {
     /// Each worker's counters, readable at any time, also after the end.
     pub fn progress(&self) -> &[Arc<Progress>] {
         &self.progress
+    }
+
+    /// The summary thread's counters, readable at any time, also after the end.
+    pub fn intervals(&self) -> &Arc<Intervals> {
+        &self.intervals
     }
 
     /// Whether all workers have ended.
