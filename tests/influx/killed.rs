@@ -171,7 +171,7 @@ impl Scene {
         let reflector = llama(&["reflector", "--listen", "0.0.0.0:0"]);
         let said = reflector.wait_for(ANSWERING);
         let port = part(&said, "0.0.0.0:", &[' ']).expect("port").to_string();
-        let mut config = "summarization: {interval: 2}\nports: {default: {timeout: 300}}\n\
+        let mut config = "summarization: {interval: 3}\nports: {default: {timeout: 300}}\n\
                           port_groups: {default: [{port: default, count: 1}]}\nrate_limits: {default: {cps: 0.5}}\n\
                           targets:\n  default:\n"
             .to_string();
