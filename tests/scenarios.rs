@@ -381,6 +381,7 @@ impl Scenario {
         let summary = all.summary().expect("at least one interval");
         assert_eq!(summary.interval as usize + 1, intervals, "every interval is delivered");
         let truth = network.truth();
+        assert_progress_agrees(&progress, &summary);
         Outcome {
             values: values(&summary, &truth, &progress),
             suspect: summary.suspect.iter().map(|suspicion| format!("{suspicion:?}")).collect(),
@@ -509,6 +510,31 @@ impl Scenario {
             complaints.push(format!("what came out: {values:?}"));
         }
         complaints
+    }
+}
+
+/// The counters of the metrics say what the summaries say.
+fn assert_progress_agrees(progress: &Progress, summary: &Summary) {
+    let counts = &summary.counts;
+    let lateness = progress.lateness.read().0;
+    assert_eq!(progress.after_close.get(), 0, "there is a tally for everything here");
+    for (name, shown, counted) in [
+        ("sent", progress.sent.get(), counts.sent),
+        ("lateness", lateness.iter().sum(), counts.sent),
+        ("replied", progress.replied.get(), counts.replied),
+        ("lost", progress.lost.get(), counts.lost),
+        ("refused", progress.refused.get(), counts.refused),
+        ("unreachable", progress.unreachable.get(), counts.unreachable),
+        ("send_failed", progress.send_failed.get(), counts.send_failed),
+        ("not_sent", progress.not_sent.get(), counts.not_sent),
+        ("late", progress.late.get(), counts.late),
+        ("duplicates", progress.duplicates.get(), counts.duplicates),
+        ("reordered", progress.reordered.get(), counts.reordered),
+        ("stamps_missing", progress.stamps_missing.get(), counts.stamps_missing),
+        ("local_drops", progress.local_drops.get(), summary.local_drops),
+        ("in flight", progress.in_flight.get(), 0),
+    ] {
+        assert_eq!(shown, counted, "{name}");
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Ledger {
     spare: Vec<Tally>,
     out: Sender<Closed>,
     back: Receiver<Tally>,
+    /// Tallies (or the word that one was given up) handed to the summary thread.
+    pub handed_over: u64,
     /// Tallies given up because the summary thread fell behind.
     pub given_up: u64,
     /// Records of intervals already closed, dropped.
@@ -82,6 +84,7 @@ impl Ledger {
             spare,
             out,
             back,
+            handed_over: 0,
             given_up: 0,
             after_close: 0,
         }
@@ -152,11 +155,14 @@ impl Ledger {
 
     /// Tries again to hand over what waits; true when nothing waits any more.
     pub fn hand_over(&mut self) -> bool {
-        if let Some(closed) = self.waiting.take()
-            && let Err(TrySendError::Full(closed)) = self.out.try_send(closed)
-        {
-            self.waiting = Some(closed);
-            return false;
+        let Some(closed) = self.waiting.take() else { return true };
+        match self.out.try_send(closed) {
+            Err(TrySendError::Full(closed)) => {
+                self.waiting = Some(closed);
+                return false;
+            }
+            Err(TrySendError::Disconnected(_)) => {} // the summary thread is gone: nobody to count for
+            Ok(()) => self.handed_over += 1,
         }
         true
     }

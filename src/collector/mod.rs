@@ -28,7 +28,7 @@ use crate::time::{Clock, Monotonic, SystemClock};
 use crate::wire::stamp::ErrorEstimate;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ledger::{Closed, Ledger, Timetable};
-use progress::Progress;
+use progress::{Intervals, Progress};
 use samples::Samples;
 use share::Share;
 use std::io;
@@ -122,6 +122,7 @@ pub struct Collector {
     /// Local addresses of the flows of worker 0, by its flow number.
     pub flow_sources: Vec<SocketAddr>,
     progress: Vec<Arc<Progress>>,
+    intervals: Arc<Intervals>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     summaries: JoinHandle<()>,
@@ -155,6 +156,7 @@ impl Collector {
             workers: Vec::new(),
             flow_sources: Vec::new(),
             progress: Vec::new(),
+            intervals: Arc::default(),
             stop: Arc::clone(&stop),
             threads: Vec::new(),
             summaries: std::thread::spawn(|| {}),
@@ -190,7 +192,9 @@ impl Collector {
         for start in starts {
             let _ = start.send(timetable); // a worker that is gone tells why when it is joined
         }
-        let mut merger = summaries::Summaries::new(plan, &shares, &locals, layouts, timetable, options.duration);
+        let intervals = Arc::clone(&collector.intervals);
+        let mut merger =
+            summaries::Summaries::new(plan, &shares, &locals, layouts, timetable, options.duration, intervals);
         if let Some(flows) = options.flows_listed {
             merger = merger.listing(flows);
         }
@@ -209,6 +213,11 @@ impl Collector {
     /// Each worker's counters, readable at any time, also after the end.
     pub fn progress(&self) -> &[Arc<Progress>] {
         &self.progress
+    }
+
+    /// The summary thread's counters, readable at any time, also after the end.
+    pub fn intervals(&self) -> &Arc<Intervals> {
+        &self.intervals
     }
 
     /// Whether all workers have ended.

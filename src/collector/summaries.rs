@@ -2,12 +2,13 @@
 //! gives the tallies back.
 
 use super::ledger::{Closed, Timetable};
+use super::progress::Intervals;
 use super::share::Share;
 use crate::config::Plan;
 use crate::probe::IntervalId;
-use crate::summary::Summary;
 use crate::summary::interval::{FlowAddress, Merger, Span};
 use crate::summary::tally::{Layout, Tally};
+use crate::summary::{Summary, Suspicion};
 use crate::time::{Clock, Delay, Monotonic, SystemClock, Wall};
 use crossbeam_channel::{Receiver, Sender};
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ pub struct Summaries {
     timetable: Timetable,
     /// When sending ends, if that is known.
     end: Monotonic,
+    intervals: Arc<Intervals>,
 }
 
 impl Summaries {
@@ -31,6 +33,7 @@ impl Summaries {
         layouts: Vec<Arc<Layout>>,
         timetable: Timetable,
         duration: Option<Duration>,
+        intervals: Arc<Intervals>,
     ) -> Summaries {
         let mut local_of: Vec<SocketAddr> = plan.sources.iter().map(|source| source.bind).collect();
         for (share, locals) in shares.iter().zip(locals) {
@@ -50,7 +53,7 @@ impl Summaries {
             FlowAddress { source, target, dscp: plan.shapes[flow.shape as usize].dscp }
         };
         let end = duration.map_or(Monotonic(u64::MAX), |duration| timetable.start.after(duration));
-        Summaries { merger: Merger::new(paths, layouts, address), timetable, end }
+        Summaries { merger: Merger::new(paths, layouts, address), timetable, end, intervals }
     }
 
     /// Lists up to `flows` flows per summary in place of the few worst.
@@ -62,10 +65,12 @@ impl Summaries {
     /// Runs until every worker is gone.
     pub fn run(mut self, closed: &Receiver<Closed>, backs: &[Sender<Tally>], mut deliver: impl FnMut(Vec<Summary>)) {
         for closed in closed {
+            self.intervals.taken.add(1);
             let span = self.span(closed.interval);
             let summaries = match closed.tally {
                 Some(mut tally) => {
                     let summaries = self.merger.add(&tally, span);
+                    self.intervals.displaced.add(tally.histograms().displaced());
                     tally.clear();
                     if let Some(back) = backs.get(usize::from(closed.worker)) {
                         let _ = back.try_send(tally); // the worker is gone, or has as many as it can use
@@ -76,7 +81,7 @@ impl Summaries {
             };
             if let Some(summaries) = summaries {
                 self.close_before(closed.interval, &mut deliver);
-                deliver(summaries);
+                self.hand_on(summaries, &mut deliver);
             }
         }
         self.close_before(IntervalId(u32::MAX), &mut deliver);
@@ -88,9 +93,19 @@ impl Summaries {
         for waiting in older {
             let span = self.span(waiting);
             if let Some(summaries) = self.merger.close(waiting, span) {
-                deliver(summaries);
+                self.hand_on(summaries, deliver);
             }
         }
+    }
+
+    /// Hands an interval's summaries on, and counts it.
+    fn hand_on(&self, summaries: Vec<Summary>, deliver: &mut impl FnMut(Vec<Summary>)) {
+        let Some(end) = summaries.first().map(|summary| summary.end) else { return };
+        let incomplete = summaries.iter().any(|summary| summary.suspect.contains(&Suspicion::TallyDropped));
+        deliver(summaries);
+        self.intervals.incomplete.add(incomplete.into());
+        self.intervals.last_end_ns.set(end.0);
+        self.intervals.closed.add(1);
     }
 
     /// When an interval was, in wall time as the clock is now; the last one ends when sending ended.

@@ -12,7 +12,7 @@
 
 use super::clock_watch::ClockWatch;
 use super::ledger::{Ledger, Timetable};
-use super::progress::Progress;
+use super::progress::{Progress, Taken};
 use super::samples::Samples;
 use crate::net::{Event, IcmpMeaning, Network, Outbox, Outgoing, Received, SocketId, Wait};
 use crate::probe::inflight::{Departure, InFlight};
@@ -126,6 +126,7 @@ pub struct Worker<N: Network, C: Clock> {
     probes: u64,
     stopped_at: Option<Monotonic>,
     drops_seen: u64,
+    taken: Taken,
 }
 
 impl<N: Network, C: Clock> Worker<N, C> {
@@ -140,6 +141,7 @@ impl<N: Network, C: Clock> Worker<N, C> {
             probes: 0,
             stopped_at: None,
             drops_seen: 0,
+            taken: Taken::default(),
         }
     }
 
@@ -192,6 +194,7 @@ impl<N: Network, C: Clock> Worker<N, C> {
             if let Some(tally) = self.parts.ledger.newest() {
                 tally.sent_late_by(lateness);
             }
+            self.parts.progress.lateness.record(lateness);
             sent += 1;
             if self.parts.count.is_some_and(|count| self.probes >= count) {
                 self.stop(now);
@@ -204,7 +207,7 @@ impl<N: Network, C: Clock> Worker<N, C> {
     /// Sends one probe of a flow; false when its ring is full.
     #[inline]
     fn depart(&mut self, flow: FlowId, interval: IntervalId, now: Monotonic) -> bool {
-        let Parts { routes, lanes, methods, ledger, progress, .. } = &mut self.parts;
+        let Parts { routes, lanes, methods, ledger, progress, samples, .. } = &mut self.parts;
         let route = &routes[flow.0 as usize];
         let lane = &mut lanes[usize::from(route.lane)];
         if lane.next().is_none() {
@@ -214,7 +217,7 @@ impl<N: Network, C: Clock> Worker<N, C> {
         self.probes += 1;
         let wall = self.clock.wall();
         let departure = Departure { flow, interval, at: now, wall, stamped, clock_epoch: self.watch.epoch() };
-        let seq = lane.depart(departure, &mut |record| ledger.record(&record));
+        let seq = lane.depart(departure, &mut |record| note(&record, ledger, progress, samples));
         progress.sent.add(1);
         let datagram = Outgoing {
             socket: route.socket,
@@ -337,10 +340,15 @@ impl<N: Network, C: Clock> Worker<N, C> {
 
     /// Shows the counters to others, once a tick.
     fn publish(&mut self) {
-        let in_flight = self.parts.lanes.iter().map(InFlight::len).sum::<usize>();
-        self.parts.progress.in_flight.set(in_flight as u64);
-        self.parts.progress.given_up.set(self.parts.ledger.given_up);
-        self.parts.progress.net(&self.network.counters());
+        let Parts { lanes, ledger, progress, .. } = &self.parts;
+        progress.in_flight.set(lanes.iter().map(InFlight::len).sum::<usize>() as u64);
+        progress.in_flight_limit.set(lanes.iter().map(InFlight::limit).sum::<usize>() as u64);
+        progress.handed_over.set(ledger.handed_over);
+        progress.given_up.set(ledger.given_up);
+        progress.after_close.set(ledger.after_close);
+        let implausible = lanes.iter().map(|lane| lane.totals().implausible_residence).sum();
+        self.taken.implausible_residence(progress, implausible);
+        self.taken.net(progress, &self.network.counters());
     }
 }
 
@@ -349,15 +357,26 @@ impl<N: Network, C: Clock> Worker<N, C> {
 fn note(record: &Record, ledger: &mut Ledger, progress: &Progress, samples: &mut Option<Samples>) {
     ledger.record(record);
     match record.outcome {
-        Outcome::Replied { .. } => progress.replied.add(1),
-        Outcome::Lost | Outcome::Refused | Outcome::Unreachable => progress.lost.add(1),
+        Outcome::Replied { reordered } => {
+            progress.replied.add(1);
+            if reordered {
+                progress.reordered.add(1);
+            }
+        }
+        Outcome::Lost => progress.lost.add(1),
+        Outcome::Refused => progress.refused.add(1),
+        Outcome::Unreachable => progress.unreachable.add(1),
         Outcome::SendFailed => progress.send_failed.add(1),
+        Outcome::Late => progress.late.add(1),
+        Outcome::Duplicate => progress.duplicates.add(1),
+        Outcome::StampMissing => progress.stamps_missing.add(1),
         Outcome::Measured(singleton) => {
             if let Some(samples) = samples {
                 samples.push(record.flow, &singleton);
             }
         }
-        _ => {}
+        // counted where they happen, or no probe's fate
+        Outcome::Sent | Outcome::NotSent | Outcome::ClockStepped | Outcome::LossDirected(_) => {}
     }
 }
 

@@ -1,4 +1,13 @@
 //! The HTTP side of every role: API, metrics.
 //!
 //! Responsible for serving on a thread of its own, within limits, so that no client ever reaches a probing
-//! thread. Not responsible for what is served: roles hand over what to show.
+//! thread. Not responsible for what is served: roles hand over what to show. Read [`server::Server`] first,
+//! then [`recent::Recent`] (what is kept to be asked for) and [`api::State`] (what a role hands over).
+
+pub mod answer;
+pub mod api;
+mod connection;
+pub mod counters;
+pub mod metrics;
+pub mod recent;
+pub mod server;

@@ -1,4 +1,4 @@
-//! Threads on cores: pinning that is checked, and timer slack.
+//! Threads on cores: pinning that is checked, timer slack, and who goes first.
 
 use crate::time::{Clock, Monotonic, SystemClock};
 use core_affinity::CoreId;
@@ -37,6 +37,16 @@ pub fn exact_timers() {
     let _ = nix::sys::prctl::set_timerslack(1);
 }
 
+/// How much the threads that serve people yield to those that probe.
+const NICE: libc::c_int = 10;
+
+/// Lets every other thread of this process go before the calling one and those it starts.
+pub fn lower_priority() {
+    // SAFETY: setpriority(2) takes numbers only. On Linux, who 0 is the calling thread alone.
+    #[expect(unsafe_code, reason = "nix has no setpriority")]
+    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) }; // lowering is always allowed
+}
+
 /// Keeps the core busy until the instant.
 pub fn spin_until(until: Monotonic) {
     while SystemClock.monotonic() < until {
@@ -57,6 +67,23 @@ mod tests {
             allowed_cpus().expect("has cpus")
         });
         assert_eq!(seen.join().expect("ran"), [last]);
+    }
+
+    #[test]
+    fn one_thread_is_lowered_and_no_other() {
+        // field 19 of proc(5) stat; the name before it may hold spaces
+        let nice = || {
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("is there");
+            let after_name = stat.rsplit(')').next().expect("a name").to_owned();
+            after_name.split_whitespace().nth(16).expect("nice").parse::<i32>().expect("a number")
+        };
+        let before = nice();
+        let lowered = std::thread::spawn(move || {
+            lower_priority();
+            nice()
+        });
+        assert_eq!(lowered.join().expect("ran"), 10);
+        assert_eq!(nice(), before);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-/// Counters of one sink, written by its thread and by [`Sinks::deliver`](super::Sinks::deliver).
+/// Counters of one sink, written by its thread and by [`Sinks::deliver`](super::Sinks::deliver). Points that are no
+/// summaries are counted with them.
 ///
-/// `accepted` = `delivered` + `refused` + `dropped` + `queued` whenever nothing is being counted at
-/// that very moment.
+/// `accepted` + `spool_found` = `delivered` + `refused` + `dropped` + `queued` + `spool_summaries` + `spool_damaged`
+/// whenever nothing is being counted at that very moment.
 #[derive(Debug)]
 pub struct SinkCounters {
     name: String,
@@ -19,6 +20,17 @@ pub struct SinkCounters {
     pub(super) attempts: AtomicU64,
     pub(super) failed_attempts: AtomicU64,
     pub(super) retried: AtomicU64,
+    pub(super) spool_found: AtomicU64,
+    pub(super) spooled: AtomicU64,
+    pub(super) spool_delivered: AtomicU64,
+    pub(super) spool_dropped: AtomicU64,
+    pub(super) spool_damaged: AtomicU64,
+    pub(super) spool_refused: AtomicU64,
+    pub(super) spool_bytes: AtomicU64,
+    pub(super) spool_summaries: AtomicU64,
+    pub(super) spool_segments: AtomicU64,
+    pub(super) spool_errors: AtomicU64,
+    pub(super) spool_oldest: AtomicU64,
     pub(super) gone: AtomicBool,
     last_error: Mutex<Option<String>>,
 }
@@ -34,11 +46,11 @@ pub struct SinkSnapshot {
     pub delivered: u64,
     /// Summaries the server refused for good.
     pub refused: u64,
-    /// Summaries dropped because the queue was full or the output is gone for good.
+    /// Summaries dropped because the queue or the spool was full, or the output is gone for good.
     pub dropped: u64,
-    /// Summaries waiting, the ones in the current attempt included.
+    /// Summaries waiting in memory, the ones in the current attempt included unless they are in the spool.
     pub queued: u64,
-    /// Bytes waiting.
+    /// Bytes waiting in memory.
     pub queued_bytes: u64,
     /// Requests or writes begun.
     pub attempts: u64,
@@ -46,6 +58,29 @@ pub struct SinkSnapshot {
     pub failed_attempts: u64,
     /// Attempts that repeat a failed one.
     pub retried: u64,
+    /// Summaries found in the spool at the start, the damaged ones among them included.
+    pub spool_found: u64,
+    /// Summaries written to the spool.
+    pub spooled: u64,
+    /// Of `delivered`: out of the spool.
+    pub spool_delivered: u64,
+    /// Of `dropped`: out of the spool, because it was full or they were too old.
+    pub spool_dropped: u64,
+    /// Summaries in records of the spool that could not be read back; a stretch whose number of summaries is not
+    /// known counts as one.
+    pub spool_damaged: u64,
+    /// Of `refused`: kept in the spool's file of refused lines.
+    pub spool_refused: u64,
+    /// Bytes of the spool's segments.
+    pub spool_bytes: u64,
+    /// Summaries waiting in the spool.
+    pub spool_summaries: u64,
+    /// Segments of the spool.
+    pub spool_segments: u64,
+    /// Writes to the spool that failed.
+    pub spool_errors: u64,
+    /// Time of the oldest point in the spool, nanoseconds since 1970; 0 when nothing waits there.
+    pub spool_oldest: u64,
     /// The latest error's text, kept after recovery.
     pub last_error: Option<String>,
 }
@@ -63,6 +98,17 @@ impl SinkCounters {
             attempts: AtomicU64::new(0),
             failed_attempts: AtomicU64::new(0),
             retried: AtomicU64::new(0),
+            spool_found: AtomicU64::new(0),
+            spooled: AtomicU64::new(0),
+            spool_delivered: AtomicU64::new(0),
+            spool_dropped: AtomicU64::new(0),
+            spool_damaged: AtomicU64::new(0),
+            spool_refused: AtomicU64::new(0),
+            spool_bytes: AtomicU64::new(0),
+            spool_summaries: AtomicU64::new(0),
+            spool_segments: AtomicU64::new(0),
+            spool_errors: AtomicU64::new(0),
+            spool_oldest: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             last_error: Mutex::new(None),
         }
@@ -96,6 +142,17 @@ impl SinkCounters {
             attempts: self.attempts.load(Relaxed),
             failed_attempts: self.failed_attempts.load(Relaxed),
             retried: self.retried.load(Relaxed),
+            spool_found: self.spool_found.load(Relaxed),
+            spooled: self.spooled.load(Relaxed),
+            spool_delivered: self.spool_delivered.load(Relaxed),
+            spool_dropped: self.spool_dropped.load(Relaxed),
+            spool_damaged: self.spool_damaged.load(Relaxed),
+            spool_refused: self.spool_refused.load(Relaxed),
+            spool_bytes: self.spool_bytes.load(Relaxed),
+            spool_summaries: self.spool_summaries.load(Relaxed),
+            spool_segments: self.spool_segments.load(Relaxed),
+            spool_errors: self.spool_errors.load(Relaxed),
+            spool_oldest: self.spool_oldest.load(Relaxed),
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }

@@ -14,10 +14,13 @@ pub mod influx;
 mod json_lines;
 mod queue;
 pub mod record;
+pub mod spool;
+pub mod stats;
 
 pub use calendar::rfc3339;
 pub use counters::{SinkCounters, SinkSnapshot};
 pub use queue::Limits;
+pub use stats::CollectorStats;
 
 use crate::summary::Summary;
 use crossbeam_channel::{Receiver, bounded};
@@ -78,6 +81,8 @@ struct Running {
     queue: Arc<Queue>,
     counters: Arc<SinkCounters>,
     render: Render,
+    /// Whether it takes points that are no summaries.
+    points: bool,
     /// Disconnects when the sink's thread has ended.
     ended: Receiver<()>,
 }
@@ -105,7 +110,7 @@ impl Sinks {
     /// The file cannot be opened, no thread can be started.
     pub fn add_json_lines(&mut self, file: &Path, limits: Limits) -> Result<(), SinkError> {
         let (output, name) = json_lines::open(file)?;
-        self.add(name, limits, record::json_line, move |queue| json_lines::run(queue, output))
+        self.add(name, limits, record::json_line, false, move |queue| json_lines::run(queue, output))
     }
 
     /// Adds an InfluxDB server.
@@ -116,7 +121,7 @@ impl Sinks {
     pub fn add_influx(&mut self, options: influx::Options, limits: Limits) -> Result<(), SinkError> {
         let name = options.target.to_string();
         let mut shipper = influx::Shipper::new(options)?;
-        self.add(name, limits, influx::line, move |queue| shipper.run(queue))
+        self.add(name, limits, influx::line, true, move |queue| shipper.run(queue))
     }
 
     fn add(
@@ -124,6 +129,7 @@ impl Sinks {
         name: String,
         limits: Limits,
         render: Render,
+        points: bool,
         run: impl FnOnce(&Queue) + Send + 'static,
     ) -> Result<(), SinkError> {
         let counters = Arc::new(SinkCounters::new(name.clone()));
@@ -137,7 +143,7 @@ impl Sinks {
                 drop(ending);
             })
             .map_err(|source| SinkError::Thread { name, source })?;
-        self.sinks.push(Running { queue, counters, render, ended });
+        self.sinks.push(Running { queue, counters, render, points, ended });
         Ok(())
     }
 
@@ -156,6 +162,20 @@ impl Sinks {
                 .collect();
             sink.queue.push(lines);
         }
+    }
+
+    /// Hands points that are no summaries to every database; files of JSON lines do not get them. Never waits,
+    /// as [`Sinks::deliver`]. A point that is no line ([`influx::Point::line`]) is left out, uncounted.
+    pub fn deliver_points(&self, points: &[influx::Point]) {
+        for sink in self.sinks.iter().filter(|sink| sink.points) {
+            let lines = points.iter().filter_map(|point| Some(point.line()?.into_boxed_slice())).collect();
+            sink.queue.push(lines);
+        }
+    }
+
+    /// Hands a collector's own state to every database, as [`Sinks::deliver_points`].
+    pub fn deliver_stats(&self, stats: &CollectorStats) {
+        self.deliver_points(&[stats.point()]);
     }
 
     /// Queues lines as they are for every sink: what [`Sinks::deliver`] does after rendering. For

@@ -277,7 +277,7 @@ pub(super) fn json_line(summary: &Summary, out: &mut Vec<u8>) {
 
 /// Summaries for the tests of this folder.
 #[cfg(test)]
-pub(super) mod samples {
+pub(crate) mod samples {
     use crate::probe::shape::{Dscp, MethodKind};
     use crate::summary::*;
     use crate::time::{StampSource, Wall};

@@ -75,7 +75,7 @@ fn measure(args: &PingArgs, log: &LogArgs) -> Ended {
         std::thread::sleep(LOOK);
         let shared = &collector.progress()[0];
         let now =
-            progress::Progress { sent: shared.sent.get(), replied: shared.replied.get(), lost: shared.lost.get() };
+            progress::Progress { sent: shared.sent.get(), replied: shared.replied.get(), lost: shared.unanswered() };
         bar.show(&now);
         if now.sent >= args.probes() {
             sending.get_or_insert(began.elapsed());

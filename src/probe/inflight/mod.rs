@@ -131,6 +131,11 @@ impl InFlight {
         capacity.clamp(2, 1 << 30).next_power_of_two() * size_of::<Slot>() + flows * size_of::<FlowState>()
     }
 
+    /// Probes in flight at most.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// The sequence number the next probe will have; `None` while `limit` probes are in flight, or the slot
     /// it would take is still in flight.
     #[inline]

@@ -4,11 +4,10 @@
 //! floats, and no field ever changes its type, since a server refuses the line then. `docs/outputs.md`
 //! documents them, and a test compares the two.
 //!
-//! The builder of `influxdb-line-protocol` escapes what line protocol can escape; what it cannot
-//! carry is replaced here first: control characters by a space (a newline ends the line), a backslash
-//! by a slash (InfluxDB 1.x and 2.x keep the builder's escaping backslash as text, others remove it), and
-//! empty texts are left out, which means the same to the server.
+//! Texts are cleaned as in [`point`](super::point), which builds other points; this one is rendered straight into
+//! its line, ten thousand at a time.
 
+use super::point::{add_tag, clean};
 use crate::sink::record::{flow_loss_percent, method_name, suspicion_name};
 use crate::summary::Summary;
 use influxdb_line_protocol::LineProtocolBuilder;
@@ -20,9 +19,6 @@ const MEASUREMENT: &str = "raw_stats";
 
 /// Tags of every point; a user's tag with such a name becomes `tag_NAME`.
 const OWN_TAGS: [&str; 4] = ["dscp", "dst_ip", "method", "src_ip"];
-
-/// Names of servers that a tag must not have: `time` is refused, the underscored ones are 2.x's own.
-const SERVERS: [&str; 5] = ["time", "_time", "_measurement", "_field", "_value"];
 
 /// All our fields. A tag named as a field would hide the field from queries.
 const FIELDS: [&str; 46] = [
@@ -76,17 +72,6 @@ const FIELDS: [&str; 46] = [
 
 type Fields = LineProtocolBuilder<Vec<u8>, AfterField>;
 
-/// Text that line protocol can carry.
-fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\\' => '/',
-            c if c.is_control() => ' ',
-            c => c,
-        })
-        .collect()
-}
-
 /// The target's tags under names that collide neither with ours nor with each other.
 fn tags(summary: &Summary) -> BTreeMap<String, String> {
     let path = &summary.path;
@@ -97,17 +82,7 @@ fn tags(summary: &Summary) -> BTreeMap<String, String> {
         ("dscp".to_string(), path.dscp.0.to_string()),
     ]);
     for (key, value) in path.tags.iter() {
-        let (mut key, value) = (clean(key), clean(value));
-        if key.is_empty() || value.is_empty() {
-            continue;
-        }
-        if [&OWN_TAGS[..], &SERVERS, &FIELDS].iter().any(|names| names.contains(&key.as_str())) {
-            key = format!("tag_{key}");
-        }
-        while tags.contains_key(&key) {
-            key.push('_');
-        }
-        tags.insert(key, value);
+        add_tag(&mut tags, key, value, |key| OWN_TAGS.contains(&key) || FIELDS.contains(&key));
     }
     tags
 }

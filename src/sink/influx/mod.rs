@@ -6,14 +6,16 @@
 
 mod delivery;
 mod line;
+mod point;
 mod target;
 
 pub use delivery::Policy;
 pub use line::line;
+pub use point::{Point, Value};
 pub use target::{Target, TargetError};
 
 use super::queue::{Fate, Queue};
-use super::{SinkError, Warning};
+use super::{SinkError, Warning, spool};
 use crate::time::{Clock, SystemClock};
 use delivery::{Delivery, Reply, Step, classify};
 use flate2::Compression;
@@ -34,12 +36,14 @@ pub struct Options {
     pub ca_file: Option<PathBuf>,
     /// Retries and batches.
     pub policy: Policy,
+    /// Where summaries wait on disk; `None`: in memory only.
+    pub spool: Option<spool::Options>,
 }
 
 impl Options {
     /// The target with everything else as it is best for most.
     pub fn new(target: Target) -> Options {
-        Options { target, ca_file: None, policy: Policy::default() }
+        Options { target, ca_file: None, policy: Policy::default(), spool: None }
     }
 }
 
