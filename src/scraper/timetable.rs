@@ -5,13 +5,18 @@
 
 use super::fingerprint::Fingerprint;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
+
+/// Within which the first turn of each comes, so that somebody who looks need not wait for an interval.
+const FIRST_WITHIN: u64 = 2_000_000_000;
 
 /// Due times of things known by a number.
 #[derive(Debug)]
 pub struct Timetable {
     interval: u64,
     due: BinaryHeap<Reverse<(u64, usize)>>,
+    /// Remainder of the due times by the interval.
+    phases: HashMap<usize, u64>,
     /// Turns that were skipped because their time had passed.
     pub skipped: u64,
 }
@@ -19,20 +24,26 @@ pub struct Timetable {
 impl Timetable {
     /// An empty timetable; `interval` in nanoseconds, 1 or more.
     pub fn new(interval: u64) -> Timetable {
-        Timetable { interval: interval.max(1), due: BinaryHeap::new(), skipped: 0 }
+        Timetable { interval: interval.max(1), due: BinaryHeap::new(), phases: HashMap::new(), skipped: 0 }
     }
 
-    /// Adds `number`, known to others as `name`: due at the first instant from `now` on that lies at its phase.
+    /// Adds `number`, known to others as `name`: due soon, and from then on once per interval at its phase.
     ///
     /// `epoch` is an instant at which an interval begins; with one that is the same in every run, a collector is
     /// pulled at the same times of day after a restart.
     pub fn add(&mut self, number: usize, name: &str, epoch: u64, now: u64) {
         let phase = Fingerprint::new().take(name.as_bytes()).bits() % self.interval;
-        let into =
-            (u128::from(now) + u128::from(self.interval) * 2 - u128::from(epoch % self.interval) - u128::from(phase))
-                % u128::from(self.interval);
-        let wait = (u128::from(self.interval) - into) % u128::from(self.interval);
-        self.due.push(Reverse((now + wait as u64, number)));
+        let phase = (u128::from(epoch) + u128::from(phase)) % u128::from(self.interval);
+        self.phases.insert(number, phase as u64);
+        let wait = self.wait(phase as u64, now);
+        let soon = u128::from(wait) * u128::from(FIRST_WITHIN.min(self.interval)) / u128::from(self.interval);
+        self.due.push(Reverse((now + soon as u64, number)));
+    }
+
+    /// From `now` to the next instant at a phase: 1 to the interval.
+    fn wait(&self, phase: u64, now: u64) -> u64 {
+        let into = now % self.interval;
+        if phase > into { phase - into } else { self.interval - (into - phase) }
     }
 
     /// When the next one is due.
@@ -40,21 +51,22 @@ impl Timetable {
         self.due.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// Takes one that is due at `now`; it is due again an interval later.
+    /// Takes one that is due at `now`; it is due again at its phase.
     pub fn take_due(&mut self, now: u64) -> Option<usize> {
-        let mut top = self.due.peek_mut()?;
-        let Reverse((due, number)) = *top;
+        let Reverse((due, number)) = *self.due.peek()?;
         if due > now {
             return None;
         }
-        let missed = (now - due) / self.interval;
-        self.skipped += missed;
-        *top = Reverse((due + (missed + 1) * self.interval, number));
+        self.due.pop();
+        self.skipped += (now - due) / self.interval;
+        let phase = self.phases.get(&number).copied().unwrap_or_default();
+        self.due.push(Reverse((now + self.wait(phase, now), number)));
         Some(number)
     }
 
     /// Takes `number` off the table.
     pub fn remove(&mut self, number: usize) {
+        self.phases.remove(&number);
         self.due.retain(|Reverse((_, other))| *other != number);
     }
 }
@@ -70,17 +82,15 @@ mod tests {
     fn two_hundred_are_spread_over_the_interval() {
         let mut table = Timetable::new(10 * S);
         (0..200).for_each(|n| table.add(n, &format!("host{n}:5000"), 0, 0));
-        let mut most = 0;
-        for second in 0..10 {
-            let mut here = 0;
-            while table.next().is_some_and(|due| due < (second + 1) * S) {
-                let due = table.next().unwrap();
-                assert!(table.take_due(due).is_some());
-                here += 1;
-            }
-            most = most.max(here);
+        let mut turns = [0; 30];
+        while let Some(due) = table.next().filter(|due| *due < 30 * S) {
+            assert!(table.take_due(due).is_some());
+            turns[(due / S) as usize] += 1;
         }
-        assert!(most < 40, "{most} of 200 in one second of ten");
+        assert!(turns[..2].iter().sum::<u32>() >= 200, "the first turns come at once: {turns:?}");
+        assert_eq!(turns[10..20].iter().sum::<u32>(), 200, "{turns:?}");
+        assert_eq!(turns[10..20], turns[20..]);
+        assert!(turns[10..].iter().all(|turns| *turns < 40), "{turns:?}");
         assert_eq!(table.skipped, 0);
     }
 
@@ -102,13 +112,16 @@ mod tests {
             name in "[a-z]{1,9}", interval in 1..100 * S, epoch in 0..1u64 << 60, now in 0..1u64 << 60, later in 0..1u64 << 60,
         ) {
             let mut table = Timetable::new(interval);
-            table.add(1, &name, epoch, now);
-            table.add(2, &name, epoch, now + later);
-            let mut dues: Vec<(usize, u64)> = table.due.iter().map(|Reverse((due, n))| (*n, *due)).collect();
-            dues.sort_unstable();
-            prop_assert!(dues[0].1 >= now && dues[0].1 - now < interval);
-            prop_assert!(dues[1].1 >= now + later && dues[1].1 - now - later < interval);
-            prop_assert_eq!(dues[0].1 % interval, dues[1].1 % interval);
+            let mut dues = Vec::new();
+            for (number, now) in [(1, now), (2, now + later)] {
+                table.add(number, &name, epoch, now);
+                let first = table.due.iter().find(|Reverse((_, n))| *n == number).unwrap().0.0;
+                prop_assert!(first >= now && first - now <= interval.min(FIRST_WITHIN));
+                let next = first + table.wait(table.phases[&number], first);
+                prop_assert!(next > first && next - first <= interval);
+                dues.push(next % interval);
+            }
+            prop_assert_eq!(dues[0], dues[1]);
         }
     }
 }

@@ -25,7 +25,7 @@ pub struct Point {
     pub tags: BTreeMap<String, String>,
     /// Its fields, finite numbers: at least one.
     pub fields: BTreeMap<String, f64>,
-    /// When the interval ended, if it says so: the first LLAMA says year 1, which is nothing.
+    /// When the interval ended, if it says so: the Go generation says year 1, which is nothing.
     pub time: Option<Wall>,
     /// What identifies it, its time included.
     pub fingerprint: u64,
@@ -103,8 +103,7 @@ impl Object {
         let tags: BTreeMap<String, String> =
             self.tags.unwrap_or_default().into_iter().filter_map(|(key, value)| Some((key, text(value)?))).collect();
         let measurement = self.measurement.filter(|name| !name.is_empty()).unwrap_or_else(|| MEASUREMENT.into());
-        // year 1 cannot be said as a Wall, which begins in 1970: it comes back as none
-        let time = self.time.as_ref().and_then(Value::as_str).and_then(parse_rfc3339).filter(|wall| wall.0 > 0);
+        let time = self.time.as_ref().and_then(instant);
         let mut print = Fingerprint::new().take(measurement.as_bytes());
         for (key, value) in &tags {
             print = print.take(key.as_bytes()).take(value.as_bytes());
@@ -115,6 +114,16 @@ impl Object {
         let fingerprint = print.take(&time.map_or(0, |wall| wall.0).to_le_bytes()).bits();
         Some(Point { measurement, tags, fields, time, fingerprint })
     }
+}
+
+/// A time: a text in the Go generation, whose year 1 is none, and nanoseconds since 1970 in the Python one.
+fn instant(value: &Value) -> Option<Wall> {
+    let wall = match value {
+        Value::String(text) => parse_rfc3339(text)?,
+        Value::Number(number) => Wall(number.as_u64().or_else(|| number.as_f64().map(|ns| ns as u64))?),
+        _ => return None,
+    };
+    (wall.0 > 0).then_some(wall)
 }
 
 /// A tag's value as text.
@@ -155,6 +164,16 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_of_the_python_generation() {
+        let text = r#"[{"measurement": "rtt", "tags": {"dst_cluster": "b"}, "fields": {"value": 0.25}, "time": 1709209800500000000},
+            {"measurement": "loss", "tags": {"dst_cluster": "b"}, "fields": {"value": null}, "time": null}]"#;
+        let body = parse(text.as_bytes()).unwrap();
+        assert_eq!((body.points.len(), body.unusable), (1, 1), "what was not measured is no point");
+        assert_eq!((body.points[0].measurement.as_str(), body.points[0].fields["value"]), ("rtt", 0.25));
+        assert_eq!(body.points[0].time, Some(Wall(1_709_209_800_500_000_000)));
+    }
+
+    #[test]
     fn lenient_where_it_does_no_harm() {
         for (text, points, unusable) in [
             ("null", 0, 0),
@@ -162,7 +181,7 @@ mod tests {
             ("[{}]", 0, 1),
             (r#"[{"fields":null,"tags":null}]"#, 0, 1),
             (r#"[{"fields":{"rtt":null,"sent":"x"}}]"#, 0, 1),
-            (r#"[{"fields":{"rtt":"1.5","extra":3},"tags":{"a":1,"b":true,"c":null},"time":7,"more":[{}]}]"#, 1, 0),
+            (r#"[{"fields":{"rtt":"1.5","extra":3},"tags":{"a":1,"b":true,"c":null},"time":{},"more":[{}]}]"#, 1, 0),
         ] {
             let body = parse(text.as_bytes()).unwrap();
             assert_eq!((body.points.len(), body.unusable), (points, unusable), "{text}");
