@@ -16,6 +16,48 @@ pub fn rfc3339(wall: Wall) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ns:09}Z")
 }
 
+/// An instant as RFC 3339 writes it: `2024-02-29T12:30:00Z`, with up to nine decimals, in any time zone
+/// (`+01:00`); `None` when it is anything else, before 1970, or after the year 2554.
+pub fn parse_rfc3339(text: &str) -> Option<Wall> {
+    let text = text.trim().as_bytes();
+    let (day, rest) = text.split_at_checked(10)?;
+    let (time, rest) = rest.split_at_checked(9)?;
+    let field =
+        |bytes: &[u8], at: usize, digits: usize| number(std::str::from_utf8(bytes.get(at..at + digits)?).ok()?, digits);
+    let (year, month, date) = (field(day, 0, 4)?, field(day, 5, 2)?, field(day, 8, 2)?);
+    let (hour, minute, second) = (field(time, 1, 2)?, field(time, 4, 2)?, field(time, 7, 2)?);
+    let separators = [day[4], day[7], time[3], time[6]] == *b"--::" && matches!(time[0], b'T' | b't' | b' ');
+    let in_range = year >= 1970 && (1..=12).contains(&month) && hour <= 23 && minute <= 59 && second <= 60;
+    if !separators || !in_range || date == 0 || date > days_of(year, month) {
+        return None;
+    }
+    let (ns, zone) = match rest.strip_prefix(b".") {
+        None => (0, rest),
+        Some(fraction) => {
+            let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            if digits == 0 || digits > 9 {
+                return None;
+            }
+            (field(fraction, 0, digits)? * 10u64.pow(9 - digits as u32), &fraction[digits..])
+        }
+    };
+    let ahead = match zone {
+        b"Z" | b"z" => 0,
+        [sign @ (b'+' | b'-'), hours @ ..] if hours.len() == 5 && hours[2] == b':' => {
+            let (hours, minutes) = (field(hours, 0, 2)?, field(hours, 3, 2)?);
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
+            let ahead = (hours * 3600 + minutes * 60) as i64;
+            if *sign == b'-' { -ahead } else { ahead }
+        }
+        _ => return None,
+    };
+    let seconds = days_from_civil(year, month, date) * S_PER_DAY + hour * 3600 + minute * 60 + second;
+    let ns = seconds.checked_add_signed(-ahead)?.checked_mul(NS_PER_S)?.checked_add(ns)?;
+    Some(Wall(ns))
+}
+
 /// An HTTP date in its preferred form (RFC 9110 §5.6.7, `Sun, 06 Nov 1994 08:49:37 GMT`) as seconds
 /// since 1970; `None` when it is anything else, the two obsolete forms included.
 pub fn parse_http_date(text: &str) -> Option<u64> {
@@ -118,7 +160,43 @@ mod tests {
         }
     }
 
+    #[test]
+    fn instants_of_others() {
+        let noon = Some(Wall(1_709_209_800 * NS_PER_S));
+        for same in
+            ["2024-02-29T12:30:00Z", "2024-02-29t12:30:00.0z", "2024-02-29 14:00:00+01:30", "2024-02-28T20:30:00-16:00"]
+        {
+            assert_eq!(parse_rfc3339(same), noon, "{same}");
+        }
+        assert_eq!(parse_rfc3339("1970-01-01T00:00:00.5Z"), Some(Wall(NS_PER_S / 2)));
+        assert_eq!(parse_rfc3339("2016-12-31T23:59:60Z"), parse_rfc3339("2017-01-01T00:00:00Z"));
+        for wrong in [
+            "",
+            "2024-02-29",
+            "2024-02-29T12:30:00",
+            "2023-02-29T12:30:00Z",
+            "2024-02-29T24:30:00Z",
+            "2024-02-29T12:30:00.Z",
+            "2024-02-29T12:30:00.1234567890Z",
+            "2024-02-29T12:30:00+0100",
+            "2024-02-29T12:30:00+24:00",
+            "2024-13-01T00:00:00Z",
+            "0001-01-01T00:00:00Z",
+            "1970-01-01T00:00:00+01:00",
+            "2555-01-01T00:00:00Z",
+            "2024-0ä-29T12:30:00Z",
+            "+024-02-29T12:30:00Z",
+        ] {
+            assert_eq!(parse_rfc3339(wrong), None, "{wrong}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn instants_come_back(ns in any::<u64>()) {
+            prop_assert_eq!(parse_rfc3339(&rfc3339(Wall(ns))), Some(Wall(ns)));
+        }
+
         #[test]
         fn dates_and_days_are_inverse(days in 0u64..3_000_000) {
             let (year, month, day) = civil_from_days(days);
@@ -129,6 +207,7 @@ mod tests {
         #[test]
         fn any_text_is_taken_or_refused(text in ".{0,40}") {
             let _ = parse_http_date(&text);
+            let _ = parse_rfc3339(&text);
         }
     }
 }

@@ -12,12 +12,13 @@ mod calendar;
 mod counters;
 pub mod influx;
 mod json_lines;
+mod parsed;
 mod queue;
 pub mod record;
 pub mod spool;
 pub mod stats;
 
-pub use calendar::rfc3339;
+pub use calendar::{parse_rfc3339, rfc3339};
 pub use counters::{SinkCounters, SinkSnapshot};
 pub use queue::Limits;
 pub use stats::CollectorStats;

@@ -7,9 +7,11 @@
 use super::calendar::rfc3339;
 use crate::probe::shape::MethodKind;
 use crate::summary::{Extremes, FlowSummary, Statistics, Summary, Suspicion};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+
+pub use super::parsed::{OwnedRecord, ParseError, parse};
 
 /// One summary, ready to be serialised. Times in milliseconds, counts in probes.
 ///
@@ -89,10 +91,13 @@ pub struct SummaryRecord<'a> {
     pub suspect: Vec<&'static str>,
     /// Where the round trips' timestamps were taken.
     pub stamps: StampsRecord,
+    /// Round trips by value: (ns, count), ascending; only where asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_histogram: Option<&'a [(u64, u64)]>,
 }
 
 /// Statistics of delays, in milliseconds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StatisticsRecord {
     /// Size of the sample.
     pub samples: u64,
@@ -113,7 +118,7 @@ pub struct StatisticsRecord {
 }
 
 /// Mean and extremes of delays, in milliseconds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExtremesRecord {
     /// Size of the sample.
     pub samples: u64,
@@ -126,7 +131,7 @@ pub struct ExtremesRecord {
 }
 
 /// One flow.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FlowRecord {
     /// Local address and port.
     pub source: SocketAddr,
@@ -149,7 +154,7 @@ pub struct FlowRecord {
 }
 
 /// Where timestamps were taken: `hardware`, `kernel` or `user`; the farthest from the wire when mixed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StampsRecord {
     /// Of sending.
     pub sent_by: Option<String>,
@@ -213,6 +218,23 @@ pub fn method_name(method: MethodKind) -> &'static str {
     }
 }
 
+/// The method of a name; `None` when this version has none of it.
+pub(super) fn method_of(name: &str) -> Option<MethodKind> {
+    METHODS.into_iter().find(|method| method_name(*method) == name)
+}
+
+/// Every method.
+const METHODS: [MethodKind; 1] = [MethodKind::Udp];
+
+/// The suspicion of a name; `None` when this version has none of it.
+pub(super) fn suspicion_of(name: &str) -> Option<Suspicion> {
+    SUSPICIONS.into_iter().find(|suspicion| suspicion_name(*suspicion) == name)
+}
+
+/// Every suspicion.
+const SUSPICIONS: [Suspicion; 5] =
+    [Suspicion::LocalDrops, Suspicion::NotSent, Suspicion::StampsLost, Suspicion::ClockStep, Suspicion::TallyDropped];
+
 /// The suspicion's name in every output.
 pub fn suspicion_name(suspicion: Suspicion) -> &'static str {
     match suspicion {
@@ -263,7 +285,15 @@ impl<'a> From<&'a Summary> for SummaryRecord<'a> {
             worst_flows: s.worst_flows.iter().map(FlowRecord::from).collect(),
             suspect: s.suspect.iter().map(|&reason| suspicion_name(reason)).collect(),
             stamps: StampsRecord::of(s),
+            rtt_histogram: None,
         }
+    }
+}
+
+impl<'a> SummaryRecord<'a> {
+    /// The record with all that is needed to make the summary again: see [`parse`].
+    pub fn with_histogram(summary: &'a Summary) -> SummaryRecord<'a> {
+        SummaryRecord { rtt_histogram: Some(&summary.rtt_histogram), ..SummaryRecord::from(summary) }
     }
 }
 
@@ -441,6 +471,27 @@ mod tests {
         assert_eq!(value["loss_percent"], 100.0);
         assert_eq!(value["suspect"], json!([]));
         assert_eq!(value["stamps"], json!({"sent_by": null, "received_by": null}));
+    }
+
+    #[test]
+    fn names_come_back() {
+        // what is new does not compile here until it is listed
+        let method = |method| match method {
+            MethodKind::Udp => 0,
+        };
+        let suspicion = |suspicion| match suspicion {
+            Suspicion::LocalDrops => 0,
+            Suspicion::NotSent => 1,
+            Suspicion::StampsLost => 2,
+            Suspicion::ClockStep => 3,
+            Suspicion::TallyDropped => 4,
+        };
+        for (index, kind) in METHODS.into_iter().enumerate() {
+            assert_eq!((method(kind), method_of(method_name(kind))), (index, Some(kind)));
+        }
+        for (index, kind) in SUSPICIONS.into_iter().enumerate() {
+            assert_eq!((suspicion(kind), suspicion_of(suspicion_name(kind))), (index, Some(kind)));
+        }
     }
 
     #[test]

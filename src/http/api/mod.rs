@@ -3,15 +3,28 @@
 //! Responsible for what is asked and how it is written; `docs/api.md` documents it and a test compares the
 //! two. Not responsible for serving ([`super::server`]). Read [`State`] and [`router`] first.
 
-use super::answer::Refusal;
+pub mod health;
+mod paths;
+mod query;
+mod reload;
+pub mod summaries;
+mod upstream;
+
+use super::answer::{Pieces, Refusal, json};
 use super::recent::Recent;
 use crate::config::Plan;
 use crate::sink::SinkCounters;
 use crate::time::Wall;
-use axum::Router;
-use axum::routing::get;
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::{Html, Response};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Extension, Router};
 use serde::Serialize;
 use std::sync::{Arc, PoisonError, RwLock};
+
+/// Bytes after which a piece of a long answer leaves; the last item of it may go beyond.
+const PIECE: usize = 48 << 10;
 
 /// The plan that runs now; replaced by a reload.
 #[derive(Clone, Debug)]
@@ -89,10 +102,108 @@ pub struct State {
     pub started: Wall,
 }
 
+/// An endpoint, as `/api/v1/` lists it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Endpoint {
+    /// HTTP method; HEAD goes where GET does.
+    pub method: &'static str,
+    /// Its path; braces stand for a value.
+    pub path: &'static str,
+    /// What it gives.
+    pub what: &'static str,
+}
+
+const fn endpoint(method: &'static str, path: &'static str, what: &'static str) -> Endpoint {
+    Endpoint { method, path, what }
+}
+
+/// Every endpoint of [`router`].
+pub const ENDPOINTS: [Endpoint; 12] = [
+    endpoint("GET", "/", "links to the endpoints"),
+    endpoint("GET", "/status", "ok, while the program runs (as upstream)"),
+    endpoint("GET", "/influxdata", "the latest interval per source and destination (as upstream's Go generation)"),
+    endpoint("GET", "/latency", "the latest interval per source and destination (as upstream's Python generation)"),
+    endpoint("GET", "/api/v1/", "this list"),
+    endpoint("GET", "/api/v1/summaries", "summaries: latest, after=N, or from=, to=, path="),
+    endpoint("GET", "/api/v1/paths", "every path with its latest loss and round-trip time"),
+    endpoint("GET", "/api/v1/paths/{id}/flows", "the flows of a path in the latest interval, worst first"),
+    endpoint("GET", "/api/v1/targets", "every target and what probes it"),
+    endpoint("GET", "/api/v1/health", "whether the prober itself does all it should, and since when not"),
+    endpoint("GET", "/api/v1/build", "version and build"),
+    endpoint("POST", "/api/v1/reload", "reads the configuration again; from this host only, unless allowed"),
+];
+
 /// Every endpoint.
 pub fn router(state: State) -> Router {
-    Router::new()
-        .route("/status", get(|| async { "ok" }))
-        .fallback(|| async { Refusal::of(axum::http::StatusCode::NOT_FOUND) })
-        .with_state(state)
+    let handlers: [MethodRouter<State>; ENDPOINTS.len()] = [
+        get(|| async { Html(index()) }),
+        get(|| async { "ok" }),
+        get(upstream::influxdata),
+        get(upstream::latency),
+        get(|| async { list() }),
+        get(summaries::summaries),
+        get(paths::paths),
+        get(paths::flows),
+        get(paths::targets),
+        get(health::health),
+        get(paths::build),
+        post(reload::reload).layer(Extension(reload::Gate::default())),
+    ];
+    let mut router = Router::new();
+    for (endpoint, handler) in ENDPOINTS.iter().zip(handlers) {
+        router = router.route(endpoint.path, handler);
+    }
+    router.fallback(|| async { Refusal::of(StatusCode::NOT_FOUND) }).with_state(state)
+}
+
+/// `GET /api/v1/`.
+fn list() -> Response {
+    #[derive(Serialize)]
+    struct List {
+        endpoints: [Endpoint; ENDPOINTS.len()],
+    }
+    json(&List { endpoints: ENDPOINTS })
+}
+
+/// `GET /`: for people who come by a browser.
+fn index() -> String {
+    let item = |endpoint: &Endpoint| match endpoint {
+        Endpoint { method: "GET", path, what } if !path.contains('{') => {
+            format!("<li><a href=\"{path}\">{path}</a>: {what}</li>\n")
+        }
+        Endpoint { method, path, what } => format!("<li>{method} {path}: {what}</li>\n"),
+    };
+    let items: String = ENDPOINTS.iter().skip(1).map(item).collect();
+    format!("<!doctype html>\n<meta charset=\"utf-8\">\n<title>LLAMA</title>\n<h1>LLAMA</h1>\n<ul>\n{items}</ul>\n")
+}
+
+/// A long JSON text, built as the client takes it: `head`, the items with commas between, `tail`.
+fn long_list<T: Send + Unpin + 'static>(
+    head: &str,
+    items: impl Iterator<Item = T> + Send + Unpin + 'static,
+    write: impl Fn(&T, &mut Vec<u8>) + Send + Unpin + 'static,
+    tail: &'static str,
+) -> Body {
+    let mut items = items.peekable();
+    let mut begun = Some(head.as_bytes().to_vec());
+    let mut ended = false;
+    Pieces::body(move || {
+        if ended {
+            return None;
+        }
+        let mut piece = begun.take().unwrap_or_default();
+        piece.reserve(PIECE);
+        while piece.len() < PIECE {
+            let Some(item) = items.next() else {
+                piece.extend_from_slice(tail.as_bytes());
+                ended = true;
+                break;
+            };
+            write(&item, &mut piece);
+            if items.peek().is_some() {
+                piece.push(b',');
+            }
+        }
+        Some(piece)
+    })
 }

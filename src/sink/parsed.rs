@@ -1,0 +1,366 @@
+//! The way back: from the JSON object of a summary to the summary.
+//!
+//! Responsible for taking what another collector wrote, of this version or another: keys that are not known
+//! are ignored, values that cannot be are refused. Read [`parse`] first; the names are those of
+//! [`record`](super::record).
+//!
+//! Counts, texts, addresses and times come back exactly. Delays come back to the nanosecond as long as they
+//! are below 13 days (2^50 ns): they are written as milliseconds, in which JSON's numbers have 53 bits. A
+//! mean comes back rounded to the nanosecond, as it is written. The histogram comes back where it was
+//! asked for.
+
+use super::calendar::parse_rfc3339;
+use super::record::{ExtremesRecord, FlowRecord, StampsRecord, StatisticsRecord, method_of, suspicion_of};
+use crate::probe::shape::Dscp;
+use crate::summary::{Counts, Extremes, FlowSummary, Path, Statistics, Summary};
+use crate::time::{StampSource, Wall};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// No count is larger: JSON's numbers are exact up to here, and sums of many do not overflow.
+const MOST: u64 = 1 << 53;
+
+/// Why an object is no summary.
+#[derive(Debug, thiserror::Error)]
+pub enum ParseError {
+    /// It is not JSON, or a key is missing or of another kind.
+    #[error("not a summary: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A value that no summary has.
+    #[error("not a summary: {key}: {value} is {wrong}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        wrong: &'static str,
+    },
+}
+
+/// A summary's JSON object as read, before its values are looked at.
+#[derive(Clone, Debug, Deserialize)]
+pub struct OwnedRecord {
+    /// The number it has in its collector's API; 0 elsewhere.
+    #[serde(default)]
+    pub sequence: u64,
+    start: String,
+    end: String,
+    interval: u32,
+    src_ip: IpAddr,
+    dst_ip: IpAddr,
+    method: String,
+    dscp: u8,
+    group: String,
+    tags: BTreeMap<String, String>,
+    sent: u64,
+    replied: u64,
+    lost: u64,
+    lost_forward: u64,
+    lost_reverse: u64,
+    refused: u64,
+    unreachable: u64,
+    late: u64,
+    duplicates: u64,
+    reordered: u64,
+    send_failed: u64,
+    not_sent: u64,
+    clock_stepped: u64,
+    stamps_missing: u64,
+    local_drops: u64,
+    rtt_ms: Option<StatisticsRecord>,
+    ipdv_ms: Option<ExtremesRecord>,
+    owd_forward_ms: Option<ExtremesRecord>,
+    owd_reverse_ms: Option<ExtremesRecord>,
+    residence_ms: Option<ExtremesRecord>,
+    lateness_ms: Option<StatisticsRecord>,
+    flows: u32,
+    flows_with_loss: u32,
+    worst_flows: Vec<FlowRecord>,
+    suspect: Vec<String>,
+    stamps: StampsRecord,
+    #[serde(default)]
+    rtt_histogram: Vec<(u64, u64)>,
+}
+
+/// One summary from its JSON object.
+///
+/// # Errors
+/// What it is not JSON, or which key has a value that no summary has.
+pub fn parse(object: &[u8]) -> Result<Summary, ParseError> {
+    serde_json::from_slice::<OwnedRecord>(object)?.try_into()
+}
+
+fn wrong(key: &'static str, value: impl ToString, wrong: &'static str) -> ParseError {
+    ParseError::Value { key, value: value.to_string(), wrong }
+}
+
+fn instant(key: &'static str, text: &str) -> Result<Wall, ParseError> {
+    parse_rfc3339(text).ok_or_else(|| wrong(key, text, "no time like 2024-02-29T12:30:00Z"))
+}
+
+fn class(key: &'static str, dscp: u8) -> Result<Dscp, ParseError> {
+    if dscp < 64 { Ok(Dscp(dscp)) } else { Err(wrong(key, dscp, "above 63")) }
+}
+
+fn stamps(key: &'static str, text: Option<String>) -> Result<Option<StampSource>, ParseError> {
+    let sources = [StampSource::Hardware, StampSource::Kernel, StampSource::User];
+    let known = |text: String| sources.into_iter().find(|source| source.to_string() == text).ok_or(text);
+    text.map(known).transpose().map_err(|text| wrong(key, text, "neither hardware, kernel nor user"))
+}
+
+/// Nanoseconds of milliseconds.
+fn ns(ms: f64) -> i64 {
+    (ms * 1e6).round() as i64
+}
+
+fn mean(ms: f64) -> f64 {
+    (ms * 1e6).round()
+}
+
+fn statistics(s: StatisticsRecord) -> Statistics {
+    let [min, p50, p90, p99, p999, max] = [s.min, s.p50, s.p90, s.p99, s.p999, s.max].map(ns);
+    Statistics { samples: s.samples, mean: mean(s.mean), min, p50, p90, p99, p999, max }
+}
+
+fn extremes(e: ExtremesRecord) -> Extremes {
+    Extremes { samples: e.samples, mean: mean(e.mean), min: ns(e.min), max: ns(e.max) }
+}
+
+fn flow(flow: FlowRecord) -> Result<FlowSummary, ParseError> {
+    Ok(FlowSummary {
+        source: flow.source,
+        target: flow.target,
+        dscp: class("worst_flows[].dscp", flow.dscp)?,
+        sent: flow.sent,
+        lost: flow.lost,
+        lost_forward: flow.lost_forward,
+        lost_reverse: flow.lost_reverse,
+        rtt: flow.rtt_ms.map(extremes),
+    })
+}
+
+impl OwnedRecord {
+    fn counts(&self) -> Result<Counts, ParseError> {
+        let counts = [
+            ("sent", self.sent),
+            ("replied", self.replied),
+            ("lost", self.lost),
+            ("lost_forward", self.lost_forward),
+            ("lost_reverse", self.lost_reverse),
+            ("refused", self.refused),
+            ("unreachable", self.unreachable),
+            ("late", self.late),
+            ("duplicates", self.duplicates),
+            ("reordered", self.reordered),
+            ("send_failed", self.send_failed),
+            ("not_sent", self.not_sent),
+            ("clock_stepped", self.clock_stepped),
+            ("stamps_missing", self.stamps_missing),
+            ("local_drops", self.local_drops),
+        ];
+        if let Some((key, count)) = counts.into_iter().find(|(_, count)| *count > MOST) {
+            return Err(wrong(key, count, "above 2^53"));
+        }
+        let answered = self.refused + self.unreachable;
+        let without_answer = self.lost.checked_sub(answered);
+        Ok(Counts {
+            sent: self.sent + self.send_failed,
+            replied: self.replied,
+            lost: without_answer.ok_or_else(|| wrong("lost", self.lost, "less than refused + unreachable"))?,
+            lost_forward: self.lost_forward,
+            lost_reverse: self.lost_reverse,
+            late: self.late,
+            duplicates: self.duplicates,
+            reordered: self.reordered,
+            refused: self.refused,
+            unreachable: self.unreachable,
+            send_failed: self.send_failed,
+            not_sent: self.not_sent,
+            clock_stepped: self.clock_stepped,
+            stamps_missing: self.stamps_missing,
+        })
+    }
+}
+
+impl TryFrom<OwnedRecord> for Summary {
+    type Error = ParseError;
+
+    fn try_from(record: OwnedRecord) -> Result<Summary, ParseError> {
+        let counts = record.counts()?;
+        let method = method_of(&record.method);
+        let path = Path {
+            src: record.src_ip,
+            dst: record.dst_ip,
+            method: method.ok_or_else(|| wrong("method", &record.method, "no method of this version"))?,
+            dscp: class("dscp", record.dscp)?,
+            group: record.group,
+            tags: Arc::new(record.tags),
+        };
+        Ok(Summary {
+            path: Arc::new(path),
+            interval: record.interval,
+            start: instant("start", &record.start)?,
+            end: instant("end", &record.end)?,
+            counts,
+            rtt: record.rtt_ms.map(statistics),
+            ipdv: record.ipdv_ms.map(extremes),
+            owd_forward: record.owd_forward_ms.map(extremes),
+            owd_reverse: record.owd_reverse_ms.map(extremes),
+            residence: record.residence_ms.map(extremes),
+            rtt_histogram: record.rtt_histogram,
+            sent_by: stamps("stamps.sent_by", record.stamps.sent_by)?,
+            received_by: stamps("stamps.received_by", record.stamps.received_by)?,
+            lateness: record.lateness_ms.map(statistics),
+            local_drops: record.local_drops,
+            flows: record.flows,
+            flows_with_loss: record.flows_with_loss,
+            worst_flows: record.worst_flows.into_iter().map(flow).collect::<Result<_, _>>()?,
+            // a suspicion of a later version cannot be named here; the summary is worth more than its name
+            suspect: record.suspect.iter().filter_map(|name| suspicion_of(name)).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::record::{SummaryRecord, samples};
+    use crate::summary::Suspicion;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+    use std::net::SocketAddr;
+
+    fn back(summary: &Summary) -> Summary {
+        let text = serde_json::to_vec(&SummaryRecord::with_histogram(summary)).expect("JSON");
+        parse(&text).expect("a summary")
+    }
+
+    /// Everything of a summary, as text that differs where summaries differ.
+    fn all(summary: &Summary) -> String {
+        format!("{summary:?}")
+    }
+
+    #[test]
+    fn there_and_back() {
+        for summary in [samples::full(), samples::silent()] {
+            assert_eq!(all(&back(&summary)), all(&summary));
+        }
+    }
+
+    #[test]
+    fn without_a_histogram_and_with_unknown_keys() {
+        let summary = samples::full();
+        let mut object = serde_json::to_value(SummaryRecord::from(&summary)).expect("JSON");
+        assert!(object.get("rtt_histogram").is_none());
+        object["later"] = json!({"version": 2});
+        object["suspect"] = json!(["solar_flare", "clock_step"]);
+        let parsed = parse(object.to_string().as_bytes()).expect("a summary");
+        let expected = Summary { rtt_histogram: Vec::new(), suspect: vec![Suspicion::ClockStep], ..samples::full() };
+        assert_eq!(all(&parsed), all(&expected));
+    }
+
+    #[test]
+    fn values_that_cannot_be() {
+        let object = serde_json::to_value(SummaryRecord::from(&samples::full())).expect("JSON");
+        let with = |key: &str, value: Value| {
+            let mut object = object.clone();
+            object[key] = value;
+            parse(object.to_string().as_bytes()).expect_err(key).to_string()
+        };
+        for (key, value, said) in [
+            ("method", json!("pigeon"), "method: pigeon is no method"),
+            ("dscp", json!(64), "dscp: 64 is above 63"),
+            ("start", json!("yesterday"), "start: yesterday is no time"),
+            ("lost", json!(4), "lost: 4 is less than refused + unreachable"),
+            ("sent", json!(u64::MAX), "sent: 18446744073709551615 is above 2^53"),
+            ("sent", json!(-1), "invalid value"),
+            ("sent", Value::Null, "invalid type"),
+            ("stamps", json!({"sent_by": "sundial", "received_by": null}), "stamps.sent_by: sundial is neither"),
+        ] {
+            let error = with(key, value);
+            assert!(error.contains(said), "{error}");
+        }
+        assert!(parse(b"").is_err() && parse(b"[]").is_err());
+    }
+
+    prop_compose! {
+        fn an_extremes()(samples in 1u64..1 << 40, mean in -1i64 << 50..1 << 50, min in -1i64 << 50..1 << 50,
+                         max in -1i64 << 50..1 << 50) -> Extremes {
+            Extremes { samples, mean: mean as f64, min, max }
+        }
+    }
+
+    prop_compose! {
+        fn a_statistics()(e in an_extremes(), p in prop::array::uniform4(-1i64 << 50..1 << 50)) -> Statistics {
+            Statistics { samples: e.samples, mean: e.mean, min: e.min, max: e.max, p50: p[0], p90: p[1], p99: p[2], p999: p[3] }
+        }
+    }
+
+    prop_compose! {
+        fn a_summary()(
+            counts in prop::array::uniform13(0u64..1 << 50),
+            statistics in prop::array::uniform2(prop::option::of(a_statistics())),
+            extremes in prop::array::uniform5(prop::option::of(an_extremes())),
+            addresses in prop::array::uniform4(any::<IpAddr>()),
+            ports in prop::array::uniform2(any::<u16>()),
+            tags in prop::collection::btree_map(".{0,8}", ".{0,8}", 0..4),
+            times in prop::array::uniform2(any::<u64>()),
+            group in ".{0,12}",
+            (interval, flows, flows_with_loss, dscp) in (any::<u32>(), any::<u32>(), any::<u32>(), 0u8..64),
+            histogram in prop::collection::vec(any::<(u64, u64)>(), 0..5),
+            stamps in prop::array::uniform2(prop::option::of(0usize..3)),
+            suspect in prop::collection::vec(0usize..5, 0..5),
+        ) -> Summary {
+            use Suspicion::*;
+            let stamp = |index: usize| [StampSource::Hardware, StampSource::Kernel, StampSource::User][index];
+            let [replied, lost, lost_forward, lost_reverse, late, duplicates, reordered, refused, unreachable,
+                send_failed, not_sent, clock_stepped, stamps_missing] = counts;
+            let counts = Counts {
+                sent: (replied + lost + send_failed) & ((1 << 53) - 1) | send_failed, replied, lost: lost >> 1,
+                lost_forward, lost_reverse, late, duplicates, reordered, refused, unreachable,
+                send_failed, not_sent, clock_stepped, stamps_missing,
+            };
+            let mut path = (*samples::path(&[])).clone();
+            (path.src, path.dst, path.group, path.dscp) = (addresses[0], addresses[1], group, Dscp(dscp));
+            path.tags = Arc::new(tags);
+            let flow = FlowSummary {
+                source: SocketAddr::new(addresses[2], ports[0]), target: SocketAddr::new(addresses[3], ports[1]),
+                dscp: Dscp(dscp), sent: replied, lost, lost_forward, lost_reverse, rtt: extremes[4],
+            };
+            Summary {
+                path: Arc::new(path), interval, start: Wall(times[0]), end: Wall(times[1]), counts,
+                rtt: statistics[0], lateness: statistics[1],
+                ipdv: extremes[0], owd_forward: extremes[1], owd_reverse: extremes[2], residence: extremes[3],
+                rtt_histogram: histogram, sent_by: stamps[0].map(stamp), received_by: stamps[1].map(stamp),
+                local_drops: late, flows, flows_with_loss, worst_flows: vec![flow],
+                suspect: suspect.into_iter().map(|i| [LocalDrops, NotSent, StampsLost, ClockStep, TallyDropped][i]).collect(),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_summary_comes_back(summary in a_summary()) {
+            prop_assert_eq!(all(&back(&summary)), all(&summary));
+        }
+
+        #[test]
+        fn any_bytes_are_taken_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn any_value_is_taken_or_refused(key in 0usize..40, number in any::<f64>(), text in ".{0,20}") {
+            let object = serde_json::to_value(SummaryRecord::with_histogram(&samples::full())).expect("JSON");
+            let Some(name) = object.as_object().and_then(|object| object.keys().nth(key)).cloned() else { return Ok(()) };
+            for value in [json!(number), json!(text), json!([]), json!({})] {
+                let mut object = object.clone();
+                object[&name] = value;
+                let _ = parse(object.to_string().as_bytes());
+            }
+        }
+    }
+}
