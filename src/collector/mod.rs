@@ -5,6 +5,7 @@
 
 pub mod clock_watch;
 pub mod ledger;
+pub mod metrics;
 pub mod progress;
 pub mod samples;
 pub mod share;
@@ -43,6 +44,9 @@ use worker::{Parts, Reader, Route, Worker};
 pub const WORKER_RATE: f64 = 150_000.0;
 /// From opening the sockets to the first probe: the kernel starts stamping a moment after it is asked to.
 const WARM_UP: Duration = Duration::from_millis(100);
+
+/// Closed tallies per worker that may wait for the summary thread.
+const TALLIES_WAITING: usize = 2;
 
 /// How to run.
 #[derive(Clone, Debug, Default)]
@@ -150,7 +154,7 @@ impl Collector {
         let shares = share::deal(plan, cpus.len());
         let stop = Arc::new(AtomicBool::new(false));
         let (ready_out, ready) = bounded::<Ready>(shares.len());
-        let (closed_out, closed) = bounded::<Closed>(2 * shares.len());
+        let (closed_out, closed) = bounded::<Closed>(TALLIES_WAITING * shares.len());
         let mut collector = Collector {
             features: features.clone(),
             workers: Vec::new(),

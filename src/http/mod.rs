@@ -2,7 +2,8 @@
 //!
 //! Responsible for serving on a thread of its own, within limits, so that no client ever reaches a probing
 //! thread. Not responsible for what is served: roles hand over what to show. Read [`server::Server`] first,
-//! then [`recent::Recent`] (what is kept to be asked for) and [`api::State`] (what a role hands over).
+//! then [`recent::Recent`] (what is kept to be asked for), [`api::State`] (what a role hands over) and
+//! [`metrics::router`].
 
 pub mod answer;
 pub mod api;

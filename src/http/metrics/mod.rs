@@ -5,9 +5,13 @@
 //! hand over (`docs/metrics.md` lists all of them). Read [`router`], then [`page::Page`].
 
 pub mod page;
+pub mod paths;
 pub mod process;
+pub mod server;
 pub mod sinks;
+pub mod tags;
 
+use super::answer::Refusal;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -67,11 +71,9 @@ pub fn router(sources: Vec<Source>) -> Router {
 async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
     let Ok(place) = Arc::clone(&metrics.pages).try_acquire_owned() else {
         metrics.cost.refused.fetch_add(1, Relaxed);
-        let error = serde_json::json!({
-            "error": format!("{MAX_PAGES} scrapes are under way, {MAX_PAGES} possible"),
-            "remedy": "scrape less often, or with fewer servers",
-        });
-        return (StatusCode::SERVICE_UNAVAILABLE, axum::Json(error)).into_response();
+        let error = format!("{MAX_PAGES} scrapes are under way, no more are possible");
+        let remedy = "scrape less often, or from fewer servers";
+        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error, remedy).into_response();
     };
     let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = Format::accepted(&accept.join(","));
