@@ -1,0 +1,1 @@
+//! The scraper's own metrics.
