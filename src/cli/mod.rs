@@ -10,6 +10,7 @@ pub mod chart;
 pub mod check;
 pub mod exit;
 pub mod generate;
+pub mod http;
 pub mod layout;
 pub mod logging;
 pub mod ping;

@@ -41,7 +41,7 @@ const UNREADABLE: &[u8] = b"HTTP/1.1 4";
 /// No such answer is longer; answers that passed [`finish`] are.
 const UNREADABLE_BYTES: usize = 256;
 
-/// The address of the client, in the extensions of every request.
+/// The address of the client, in the extensions of every request; the server's [`Counters`] are there too.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
@@ -174,6 +174,7 @@ async fn respond(
         has_body = false;
         let mut request = Request::from_parts(parts, body);
         request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(Arc::clone(&shared.counters));
         shared.router.clone().oneshot(request).await.map_err(|never| match never {})
     };
     let response = match timeout(shared.limits.request_time, caught(answer)).await {

@@ -238,7 +238,9 @@ impl Merger {
         flows: u32,
     ) -> Summary {
         let tally = merge.tally;
-        let worst_flows = merge.worst.iter().map(|(index, flow)| {
+        let mut worst = merge.worst;
+        keep_worst(&mut worst, self.worst);
+        let worst_flows = worst.iter().map(|(index, flow)| {
             let FlowAddress { source, target, dscp } = (self.address)(*index);
             FlowSummary {
                 source,
@@ -339,15 +341,29 @@ fn rtt_statistics(tally: &PathTally, buckets: &Buckets) -> Option<Statistics> {
     Some(Statistics { samples: exact.samples, mean: exact.mean, min: exact.min, p50, p90, p99, p999, max: exact.max })
 }
 
-/// Keeps the `most` worst flows: most unanswered first, then slowest on average.
+/// Most unanswered first, then slowest on average.
+fn badness(flow: &FlowTally) -> (u32, u64) {
+    (flow.unanswered, flow.rtt_sum / u64::from(flow.rtt_count.max(1)))
+}
+
+/// Lists a flow that may be one of the `most` worst. A long list is only sorted when it has grown twice as
+/// long: inserting each flow in its place would move half the list for each.
 fn list_flow(list: &mut Vec<(u32, FlowTally)>, most: usize, index: u32, flow: &FlowTally) {
-    let badness = |flow: &FlowTally| (flow.unanswered, flow.rtt_sum / u64::from(flow.rtt_count.max(1)));
-    let at = list.partition_point(|(_, other)| badness(other) >= badness(flow));
-    if at >= most {
+    // the first `most` are in order as soon as there are as many
+    let last = most.checked_sub(1).and_then(|last| list.get(last));
+    if last.is_some_and(|(_, last)| badness(last) >= badness(flow)) {
         return;
     }
-    list.truncate(most - 1);
-    list.insert(at, (index, *flow));
+    list.push((index, *flow));
+    if list.len() == most || list.len() >= 2 * most {
+        keep_worst(list, most);
+    }
+}
+
+/// Keeps the `most` worst flows, worst first.
+fn keep_worst(list: &mut Vec<(u32, FlowTally)>, most: usize) {
+    list.sort_by_key(|(_, flow)| std::cmp::Reverse(badness(flow)));
+    list.truncate(most);
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 use super::{LOOK, allow_sockets, cores};
 use crate::cli::args::{CollectorArgs, LogArgs};
 use crate::cli::exit::{self, Done, Ended, Failure};
+use crate::cli::http::{self, Serving};
 use crate::cli::screen::Screen;
 use crate::cli::table::Board;
 use crate::cli::units::several;
 use crate::cli::{layout, signals, table};
 use crate::collector::{Collector, Error, Options};
 use crate::config::{self, Plan};
+use crate::http::recent::cut_flows;
 use crate::sink::{Limits, SinkError, Sinks, influx};
 use crate::summary::Summary;
 use std::io::IsTerminal;
@@ -55,7 +57,13 @@ pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
     } else {
         Show::Nothing
     };
-    run(&Arc::new(loaded.plan), &options, sinks, show, &stop)
+    let plan = Arc::new(loaded.plan);
+    let api = args.api.or(plan.api).map(|bind| http::Options {
+        bind,
+        reload: None, // what reads the configuration again goes here
+        remote_reload: args.allow_remote_reload,
+    });
+    run(&plan, &options, sinks, show, api.as_ref(), &stop)
 }
 
 /// A destination that cannot be is the command line's fault.
@@ -80,25 +88,46 @@ pub enum Show {
 /// Runs a collector over a plan until `stop` is set or its duration is over.
 ///
 /// # Errors
-/// What the kernel refused, at the start or later.
-pub fn run(plan: &Arc<Plan>, options: &Options, sinks: Sinks, show: Show, stop: &AtomicBool) -> Ended {
-    allow_sockets(plan.sources.len())?;
+/// What the kernel refused, at the start or later; the API's address is taken.
+pub fn run(
+    plan: &Arc<Plan>,
+    options: &Options,
+    sinks: Sinks,
+    show: Show,
+    api: Option<&http::Options>,
+    stop: &AtomicBool,
+) -> Ended {
+    allow_sockets(plan.sources.len() + api.map_or(0, |_| http::connections()))?;
     let sinks = Arc::new(sinks);
+    // before the first probe: an address that is taken ends the run
+    let mut serving = api.map(|api| Serving::start(api, plan, sinks.counters())).transpose()?;
+    let mut options = options.clone();
+    if serving.is_some() {
+        options.flows_listed = Some(http::listed(plan));
+    }
+    let recent = serving.as_ref().map(|serving| Arc::clone(&serving.recent));
     let (view_out, view) = crossbeam_channel::bounded::<Vec<Summary>>(4);
     let deliver = {
         let sinks = Arc::clone(&sinks);
-        move |summaries: Vec<Summary>| {
+        move |mut summaries: Vec<Summary>| {
+            if let Some(recent) = &recent {
+                let cut = cut_flows(&summaries);
+                recent.add(std::mem::replace(&mut summaries, cut));
+            }
             sinks.deliver(&summaries);
             if show != Show::Nothing {
                 let _ = view_out.try_send(summaries); // a terminal that is too slow skips an interval
             }
         }
     };
-    let collector = Collector::start(plan, options, deliver).map_err(|error| match error {
+    let collector = Collector::start(plan, &options, deliver).map_err(|error| match error {
         Error::Features(_) | Error::Empty => Failure::usage(error),
         _ => error.into(),
     })?;
     announce(plan, &collector);
+    if let Some(serving) = &serving {
+        serving.running(&collector.features, collector.progress());
+    }
     let mut board = Board::new();
     let mut screen = Screen::stdout();
     loop {
@@ -120,6 +149,9 @@ pub fn run(plan: &Arc<Plan>, options: &Options, sinks: Sinks, show: Show, stop: 
             }
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
         }
+        if let Some(serving) = &mut serving {
+            serving.look();
+        }
         // as `collector --output - | head -1` expects
         let unread = show == Show::Nothing && sinks.all_gone();
         if unread || stop.load(Ordering::Relaxed) {
@@ -128,6 +160,9 @@ pub fn run(plan: &Arc<Plan>, options: &Options, sinks: Sinks, show: Show, stop: 
     }
     let health = health(&collector);
     collector.join()?;
+    if let Some(serving) = serving {
+        serving.stop();
+    }
     // the live table's last line says it already
     if show == Show::Lines {
         exit::print(&format!("{}\n", board.total()))?;

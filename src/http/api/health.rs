@@ -6,14 +6,16 @@
 use super::query::Parameters;
 use super::{Health, Reason, State};
 use crate::http::answer::{Refusal, json};
+use crate::http::counters::{Counters, CountersSnapshot};
 use crate::sink::{SinkSnapshot, rfc3339};
 use crate::time::{Clock, SystemClock, Wall};
+use axum::Extension;
 use axum::extract;
 use axum::http::Uri;
 use axum::response::Response;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A counter that has not grown for this long is past: 60 s.
 const PAST_NS: u64 = 60_000_000_000;
@@ -95,6 +97,34 @@ struct HealthRecord {
     features: BTreeMap<String, String>,
     summaries: SummariesRecord,
     sinks: Vec<SinkRecord>,
+    http: HttpRecord,
+}
+
+#[derive(Serialize)]
+struct HttpRecord {
+    accepted: u64,
+    open: u64,
+    rejected: u64,
+    timed_out: u64,
+    accept_errors: u64,
+    panics: u64,
+    bytes: u64,
+    answers: [u64; 5],
+}
+
+impl From<CountersSnapshot> for HttpRecord {
+    fn from(c: CountersSnapshot) -> HttpRecord {
+        HttpRecord {
+            accepted: c.accepted,
+            open: c.open,
+            rejected: c.rejected,
+            timed_out: c.timed_out,
+            accept_errors: c.accept_errors,
+            panics: c.panics,
+            bytes: c.bytes,
+            answers: c.answers,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -136,7 +166,11 @@ impl From<SinkSnapshot> for SinkRecord {
 }
 
 /// `GET /api/v1/health`: always 200, so that whoever asks gets the reasons too.
-pub(super) async fn health(extract::State(state): extract::State<State>, uri: Uri) -> Result<Response, Refusal> {
+pub(super) async fn health(
+    extract::State(state): extract::State<State>,
+    Extension(http): Extension<Arc<Counters>>,
+    uri: Uri,
+) -> Result<Response, Refusal> {
     Parameters::of(&uri, &[])?;
     let Health { reasons, features } = (state.health)();
     let plan = state.plan.get();
@@ -154,6 +188,7 @@ pub(super) async fn health(extract::State(state): extract::State<State>, uri: Ur
         features: features.into_iter().collect(),
         summaries: SummariesRecord { held: kept.held, bytes: kept.bytes, evicted: kept.evicted },
         sinks: state.sinks.iter().map(|sink| sink.snapshot().into()).collect(),
+        http: http.snapshot().into(),
     }))
 }
 

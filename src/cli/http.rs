@@ -1,0 +1,199 @@
+//! What the collector serves over HTTP: its state put together for the API.
+//!
+//! Responsible for what the API is told about the role (health, features, the plan that runs); not for
+//! endpoints ([`crate::http::api`]) nor for serving ([`crate::http::server`]). Read [`Serving`] first.
+
+use crate::collector::progress::Progress;
+use crate::config::Plan;
+use crate::http::api::health::{Reading, Watch};
+use crate::http::api::{self, CurrentPlan, Health, Reload, State};
+use crate::http::recent::{self, Recent};
+use crate::http::server::{self, Limits, Server};
+use crate::net::features::{Features, Io, StampPath};
+use crate::sink::SinkCounters;
+use crate::time::{Clock, Monotonic, SystemClock};
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// How often health is looked at, so that it can be said since when something goes wrong.
+const LOOK: Duration = Duration::from_secs(1);
+/// Flows of the latest interval that are kept for the API at most: of one path, and of all together.
+const LISTED_OF_PATH: usize = 4096;
+const LISTED: usize = 131_072;
+
+/// What was asked to be served.
+#[derive(Clone)]
+pub struct Options {
+    /// Where.
+    pub bind: SocketAddr,
+    /// Reloads the configuration, where that can be done.
+    pub reload: Option<Reload>,
+    /// Whether hosts other than this one may reload.
+    pub remote_reload: bool,
+}
+
+/// What is known of a collector once it runs.
+struct Running {
+    features: Features,
+    progress: Vec<Arc<Progress>>,
+}
+
+/// What readings are taken from.
+struct Sources {
+    running: OnceLock<Running>,
+    recent: Arc<Recent>,
+    sinks: Vec<Arc<SinkCounters>>,
+    watch: Watch,
+}
+
+/// A collector's API while it runs.
+pub struct Serving {
+    server: Server,
+    /// Where summaries are to be added.
+    pub recent: Arc<Recent>,
+    /// The plan it shows.
+    pub plan: CurrentPlan,
+    sources: Arc<Sources>,
+    looked: Monotonic,
+}
+
+/// Connections of the API at most: they need as many open files.
+pub fn connections() -> usize {
+    Limits::default().connections
+}
+
+/// Flows to list per path, so that all of a plan stay within what is kept.
+pub fn listed(plan: &Plan) -> usize {
+    (LISTED / plan.paths.len().max(1)).clamp(crate::summary::WORST_FLOWS, LISTED_OF_PATH)
+}
+
+impl Serving {
+    /// Listens, and answers with what there is so far.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
+    pub fn start(options: &Options, plan: &Arc<Plan>, sinks: Vec<Arc<SinkCounters>>) -> Result<Serving, server::Error> {
+        let recent = Arc::new(Recent::new(recent::Limits::default()));
+        let plan = CurrentPlan::new(Arc::clone(plan));
+        let sources = Arc::new(Sources {
+            running: OnceLock::new(),
+            recent: Arc::clone(&recent),
+            sinks: sinks.clone(),
+            watch: Watch::default(),
+        });
+        let health = {
+            let sources = Arc::clone(&sources);
+            Arc::new(move || sources.health())
+        };
+        let router = api::router(State {
+            recent: Arc::clone(&recent),
+            plan: plan.clone(),
+            health,
+            reload: options.reload.clone(),
+            remote_reload: options.remote_reload,
+            sinks,
+            started: SystemClock.wall(),
+        });
+        let server = Server::start(options.bind, router, Limits::default(), "api")?;
+        let recent::Limits { summaries, bytes } = recent.limits();
+        tracing::info!(
+            "API at http://{}/, which keeps the newest {summaries} summaries, {} MiB at most",
+            server.address(),
+            bytes >> 20
+        );
+        Ok(Serving { server, recent, plan, sources, looked: SystemClock.monotonic() })
+    }
+
+    /// Tells it about the collector that now runs.
+    pub fn running(&self, features: &Features, progress: &[Arc<Progress>]) {
+        let _ = self.sources.running.set(Running { features: features.clone(), progress: progress.to_vec() });
+    }
+
+    /// Looks at the health when it is time to.
+    pub fn look(&mut self) {
+        let now = SystemClock.monotonic();
+        if now.since(self.looked) >= crate::time::nanos(LOOK) {
+            self.looked = now;
+            let _ = self.sources.health();
+        }
+    }
+
+    /// Ends it, and says what clients did that they should not.
+    pub fn stop(self) {
+        let counters = self.server.stop();
+        if counters.rejected > 0 {
+            tracing::warn!("API: {} connections closed at once, {} were open", counters.rejected, connections());
+        }
+    }
+}
+
+impl Sources {
+    fn health(&self) -> Health {
+        let running = self.running.get();
+        let features = running.map_or_else(Vec::new, |running| features(&running.features));
+        Health { reasons: self.watch.observe(SystemClock.wall(), self.readings()), features }
+    }
+
+    /// Everything that is 0 while all is well.
+    fn readings(&self) -> Vec<Reading> {
+        let sum = |of: fn(&Progress) -> u64| -> u64 {
+            let progress = self.running.get().map_or(&[][..], |running| &running.progress);
+            progress.iter().map(|progress| of(progress)).sum()
+        };
+        let mut readings = vec![
+            Reading::count("not_sent", "probes were not sent in time: the host is too busy", sum(|p| p.not_sent.get())),
+            Reading::count("send_failed", "the kernel refused probes: see the log", sum(|p| p.send_failed.get())),
+            Reading::count("local_drops", "full sockets dropped replies", sum(|p| p.local_drops.get())),
+            Reading::count("ring_overflows", "completion queues overflowed", sum(|p| p.ring_overflows.get())),
+            Reading::count("clock_steps", "the wall clock stepped", sum(|p| p.clock_steps.get())),
+            Reading::count("tallies_dropped", "counts were given up: summaries fell behind", sum(|p| p.given_up.get())),
+        ];
+        let latest = self.recent.latest();
+        let suspect = latest.paths.iter().filter(|path| !path.summary.suspect.is_empty()).count();
+        let meaning = "paths of the latest interval whose numbers may be the prober's own doing";
+        readings.push(Reading::state("suspect_paths", meaning, suspect as u64));
+        let (mut failed, mut refused, mut dropped, mut gone) = (0, 0, 0, 0);
+        let mut last = Vec::new();
+        for sink in &self.sinks {
+            let counters = sink.snapshot();
+            failed += counters.failed_attempts;
+            refused += counters.refused;
+            dropped += counters.dropped;
+            gone += u64::from(sink.is_gone());
+            last.extend(counters.last_error);
+        }
+        let failing = format!("destinations did not take summaries: {}", last.join("; "));
+        readings.extend([
+            Reading::count("sink_failures", failing, failed),
+            Reading::count("sink_refused", "destinations refused summaries for good", refused),
+            Reading::count("sink_dropped", "summaries were dropped: a destination was away for too long", dropped),
+            Reading::state("sinks_gone", "destinations will take no summary any more", gone),
+        ]);
+        readings
+    }
+}
+
+/// What the kernel lets the collector do, by name, with the reason where it is not the best.
+fn features(features: &Features) -> Vec<(String, String)> {
+    let because = |word: &str, reason: &Option<String>| match reason {
+        Some(reason) => format!("{word} ({reason})"),
+        None => word.to_string(),
+    };
+    let io = match features.io {
+        Io::Uring => "io_uring",
+        Io::Mmsg => "mmsg",
+    };
+    let stamps = match features.stamps {
+        StampPath::UringCommand => "completions",
+        StampPath::ErrorQueue => "error queue",
+        StampPath::User => "user space",
+    };
+    let yes = |is: bool| if is { "yes" } else { "no" }.to_string();
+    vec![
+        ("io".into(), because(io, &features.io_reason)),
+        ("transmit_stamps".into(), because(stamps, &features.stamps_reason)),
+        ("stamp_keys".into(), yes(features.key_per_message)),
+        ("absolute_timer".into(), yes(features.absolute_timer)),
+    ]
+}
