@@ -314,9 +314,11 @@ impl Published {
 mod tests {
     use super::*;
 
-    /// Totals in which every number is different.
-    fn all_different() -> Totals {
-        Totals::from_cells(std::array::from_fn(|at| at as u64 + 1))
+    impl Totals {
+        /// Totals in which every number is different.
+        pub fn all_different() -> Totals {
+            Totals::from_cells(std::array::from_fn(|at| at as u64 + 1))
+        }
     }
 
     #[test]
@@ -331,7 +333,7 @@ mod tests {
 
     #[test]
     fn every_number_has_a_cell_of_its_own() {
-        let totals = all_different();
+        let totals = Totals::all_different();
         let cells: [u64; CELLS] = std::array::from_fn(|at| at as u64 + 1);
         assert_eq!(totals.cells(), cells);
         let names: std::collections::HashSet<_> = totals.entries().map(|(name, _)| name).collect();
@@ -360,17 +362,17 @@ mod tests {
 
     #[test]
     fn merging_adds_every_number() {
-        let mut sum = all_different();
-        sum.merge(&all_different());
-        assert!(sum.cells().iter().zip(all_different().cells()).all(|(&sum, one)| sum == 2 * one));
+        let mut sum = Totals::all_different();
+        sum.merge(&Totals::all_different());
+        assert!(sum.cells().iter().zip(Totals::all_different().cells()).all(|(&sum, one)| sum == 2 * one));
     }
 
     #[test]
     fn what_was_published_is_read() {
         let published = Published::default();
         assert_eq!(published.load(), Totals::default());
-        published.store(&all_different());
-        assert_eq!(published.load(), all_different());
+        published.store(&Totals::all_different());
+        assert_eq!(published.load(), Totals::all_different());
     }
 
     #[test]

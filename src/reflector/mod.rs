@@ -8,6 +8,7 @@
 
 pub mod counters;
 mod extensions;
+pub mod metrics;
 pub mod rate;
 pub mod recognise;
 pub mod responder;
@@ -269,7 +270,12 @@ pub struct Running {
 impl Running {
     /// Totals of all workers, at most a tick old.
     pub fn totals(&self) -> Totals {
-        sum(self.published.iter().map(Published::load))
+        sum(self.workers().into_iter())
+    }
+
+    /// Totals of each worker, at most a tick old.
+    pub fn workers(&self) -> Vec<Totals> {
+        self.published.iter().map(Published::load).collect()
     }
 }
 

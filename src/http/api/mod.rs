@@ -10,6 +10,8 @@ mod reload;
 pub mod summaries;
 mod upstream;
 
+pub use paths::build;
+
 use super::answer::{Pieces, Refusal, json};
 use super::recent::Recent;
 use crate::config::Plan;

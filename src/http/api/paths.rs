@@ -208,7 +208,7 @@ struct Build {
 }
 
 /// `GET /api/v1/build`.
-pub(super) async fn build(uri: Uri) -> Result<Response, Refusal> {
+pub async fn build(uri: Uri) -> Result<Response, Refusal> {
     Parameters::of(&uri, &[])?;
     Ok(json(&Build {
         name: env!("CARGO_PKG_NAME"),
