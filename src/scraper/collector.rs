@@ -168,7 +168,13 @@ impl Collector {
     /// A collector that has not been pulled yet.
     pub(super) fn new(address: Address, follow: Follow, now: Wall) -> Collector {
         let status = Mutex::new(Status { since: now, ..Status::default() });
-        Collector { address, busy: AtomicBool::new(false), gone: AtomicBool::new(false), status, follow: Mutex::new(follow) }
+        Collector {
+            address,
+            busy: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+            status,
+            follow: Mutex::new(follow),
+        }
     }
 
     /// What is known of it.

@@ -29,7 +29,7 @@ pub struct Gate {
     sinks: Mutex<Option<Sinks>>,
     counters: Vec<Arc<SinkCounters>>,
     limits: Limits,
-    recent: Arc<Recent>,
+    recent: Option<Arc<Recent>>,
     book: Book,
     put_off: AtomicU64,
     warned: Mutex<Option<Instant>>,
@@ -37,7 +37,7 @@ pub struct Gate {
 
 impl Gate {
     /// `limits` are those of every sink's queue.
-    pub fn new(sinks: Sinks, limits: Limits, recent: Arc<Recent>, book: Book) -> Gate {
+    pub fn new(sinks: Sinks, limits: Limits, recent: Option<Arc<Recent>>, book: Book) -> Gate {
         Gate {
             counters: sinks.counters(),
             sinks: Mutex::new(Some(sinks)),
@@ -89,16 +89,16 @@ impl Gate {
         let Some(sinks) = sinks.as_ref().filter(|_| self.has_room()) else { return Err(NoRoom) };
         sinks.deliver(&summaries);
         self.book.enter(from, position, Mark::given(&self.counters));
-        self.recent.add(summaries);
+        if let Some(recent) = &self.recent {
+            recent.add(summaries);
+        }
         Ok(())
     }
 
     /// Hands points of the first LLAMA on. `interval` is fingerprint and time of the interval they are of; it is stored
     /// before they leave, so that after a crash the same interval gets the same time.
     pub fn points(&self, from: &Address, points: &[Point], interval: Option<(u64, u64)>) {
-        let position = |sure| {
-            interval.map(|(fingerprint, time)| Position::Interval { fingerprint, time, sure })
-        };
+        let position = |sure| interval.map(|(fingerprint, time)| Position::Interval { fingerprint, time, sure });
         if let Some(unsure) = position(false) {
             self.say(self.book.store(from, unsure));
         }

@@ -23,11 +23,13 @@ pub mod totals;
 mod turns;
 pub mod upstream;
 
+use crate::http::api::Reason;
+use crate::http::api::health::{Reading, Watch};
 use crate::http::recent::Recent;
-use crate::sink::{Limits, SinkCounters, Sinks};
+use crate::sink::{Limits, SinkCounters, SinkSnapshot, Sinks};
 use crate::time::{Clock, SystemClock, Wall};
 use book::Book;
-use collector::{Collector, State};
+use collector::{Collector, State, Status};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use fetch::Fetcher;
 use gate::Gate;
@@ -35,6 +37,7 @@ use list::{ListError, Source};
 use pull::Follow;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use totals::Totals;
@@ -85,7 +88,8 @@ struct Shared {
     totals: Totals,
     collectors: Mutex<Arc<Vec<Arc<Collector>>>>,
     started: Wall,
-    recent: Arc<Recent>,
+    recent: Option<Arc<Recent>>,
+    watch: Watch,
 }
 
 impl Shared {
@@ -143,13 +147,52 @@ impl View {
     }
 
     /// The newest summaries of all collectors.
-    pub fn recent(&self) -> &Recent {
-        &self.0.recent
+    pub fn recent(&self) -> Option<&Arc<Recent>> {
+        self.0.recent.as_ref()
     }
 
     /// When the scraper started.
     pub fn started(&self) -> Wall {
         self.0.started
+    }
+
+    /// Everything that is not as it should be, and since when. To be asked once a second or so.
+    pub fn reasons(&self, now: Wall) -> Vec<Reason> {
+        let [down, lagging, _, _] = self.states(now);
+        let sum = |of: fn(&Status) -> u64| self.collectors().iter().map(|collector| of(&collector.status())).sum();
+        let (_, failed_writes) = self.position_writes();
+        let load = |counter: &AtomicU64| counter.load(Relaxed);
+        let of_sinks = |of: fn(&SinkSnapshot) -> u64| self.sinks().iter().map(|sink| of(&sink.snapshot())).sum();
+        let readings = [
+            Reading::state("collectors_down", "collectors do not answer as they should", down),
+            Reading::state("collectors_lagging", "collectors have nothing new, or more than can be taken", lagging),
+            Reading::count(
+                "summaries_missed",
+                "collectors dropped summaries before they were pulled",
+                sum(|s| s.missed),
+            ),
+            Reading::count("summaries_unreadable", "summaries were not understood and left out", sum(|s| s.unreadable)),
+            Reading::count("pulls_put_off", "sinks had no room: pulling waits for them", self.put_off()),
+            Reading::count(
+                "turns_overrun",
+                "a collector's turn took longer than an interval",
+                load(&self.0.totals.overruns),
+            ),
+            Reading::count(
+                "lists_refused",
+                "the list of collectors changed and was wrong",
+                load(&self.0.totals.lists_refused),
+            ),
+            Reading::count("position_writes_failed", "positions could not be stored", failed_writes),
+            Reading::count(
+                "sink_attempts_failed",
+                "destinations did not take summaries",
+                of_sinks(|s| s.failed_attempts),
+            ),
+            Reading::count("sink_dropped", "summaries were dropped", of_sinks(|s| s.dropped)),
+            Reading::count("sink_refused", "destinations refused summaries", of_sinks(|s| s.refused)),
+        ];
+        self.0.watch.observe(now, readings)
     }
 
     /// Whether there are sinks and none of them will ever take anything again.
@@ -169,17 +212,15 @@ pub struct Scraper {
 }
 
 impl Scraper {
-    /// Reads the list and the positions, and begins to pull.
+    /// Reads the list and the positions, and begins to pull. What is pulled is added to `recent` as well.
     ///
     /// # Errors
     /// The list is wrong, the file of positions cannot be used, no thread can be started.
-    pub fn start(options: Options, sinks: Sinks, recent: Arc<Recent>) -> Result<Scraper, Error> {
+    pub fn start(options: Options, sinks: Sinks, recent: Option<Arc<Recent>>) -> Result<Scraper, Error> {
         let listed = options.source.read()?;
         listed.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let (book, stored) = Book::open(options.positions.clone()).map_err(|source| Error::Positions {
-            path: options.positions.unwrap_or_default(),
-            source,
-        })?;
+        let (book, stored) = Book::open(options.positions.clone())
+            .map_err(|source| Error::Positions { path: options.positions.unwrap_or_default(), source })?;
         let started = SystemClock.wall();
         let of = |address: list::Address| {
             let follow = Follow::from(stored.get(&address));
@@ -190,11 +231,12 @@ impl Scraper {
         let shared = Arc::new(Shared {
             pause: options.interval,
             fetcher: Arc::new(Fetcher::new(options.interval)),
-            gate: Gate::new(sinks, options.limits, Arc::clone(&recent), book),
+            gate: Gate::new(sinks, options.limits, recent.clone(), book),
             totals: Totals::default(),
             collectors: Mutex::new(Arc::new(collectors)),
             started,
             recent,
+            watch: Watch::default(),
         });
         let (stop, stopping) = bounded::<()>(0);
         let (ending, ended) = bounded::<()>(0);

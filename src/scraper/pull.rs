@@ -256,7 +256,8 @@ fn new_points(follow: &mut Follow, body: &Body, verdict: Verdict) -> Vec<Point> 
             (None, Verdict::Write(seconds)) => Wall(seconds.saturating_mul(NS_PER_S)),
             _ => continue,
         };
-        let tagged = point.tags.iter().fold(Point::new(&point.measurement, at), |made, (key, value)| made.tag(key, value));
+        let tagged =
+            point.tags.iter().fold(Point::new(&point.measurement, at), |made, (key, value)| made.tag(key, value));
         points.push(point.fields.iter().fold(tagged, |made, (key, value)| made.field(key, *value)));
     }
     follow.timed = body.points.iter().filter(|point| point.time.is_some()).map(|point| point.fingerprint).collect();

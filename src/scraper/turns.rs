@@ -6,7 +6,6 @@
 
 use super::Shared;
 use super::collector::Collector;
-use super::fetch::Fetcher;
 use super::list::{Address, MAX_COLLECTORS, Source, Stamp};
 use super::pull::{Follow, Tools, Turn, pull};
 use super::timetable::Timetable;
