@@ -9,6 +9,7 @@ pub mod metrics;
 pub mod progress;
 pub mod samples;
 pub mod share;
+pub mod stats;
 pub mod summaries;
 pub mod worker;
 

@@ -126,6 +126,11 @@ impl SinkCounters {
 
     pub(super) fn failed(&self, error: String) {
         self.failed_attempts.fetch_add(1, Relaxed);
+        self.note(error);
+    }
+
+    /// Keeps an error that is no failed attempt as the latest one.
+    pub(super) fn note(&self, error: String) {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 

@@ -56,6 +56,7 @@ pub(super) fn run(queue: &Queue, mut output: impl Write) {
     let mut warning = Warning::default();
     while queue.wait().is_some() {
         queue.begin(BATCH_LINES, BATCH_BYTES, &mut buffer);
+        queue.counters().attempts.fetch_add(1, Relaxed);
         let mut rest = buffer.as_slice();
         let fate = loop {
             let error = match output.write(rest) {

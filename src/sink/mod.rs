@@ -49,6 +49,9 @@ pub enum SinkError {
         /// Why.
         reason: String,
     },
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] spool::SpoolError),
     /// No thread for it.
     #[error("cannot start a thread for {name}: {source}")]
     Thread {
@@ -68,7 +71,7 @@ pub struct Leftover {
 
 /// All destinations of a collector's summaries.
 ///
-/// Dropping it gives up what waits; [`Sinks::close`] delivers it first.
+/// Dropping it gives up what waits, or leaves it to the spool; [`Sinks::close`] delivers it first.
 #[derive(Debug, Default)]
 pub struct Sinks {
     sinks: Vec<Running>,
@@ -111,36 +114,42 @@ impl Sinks {
     /// The file cannot be opened, no thread can be started.
     pub fn add_json_lines(&mut self, file: &Path, limits: Limits) -> Result<(), SinkError> {
         let (output, name) = json_lines::open(file)?;
-        self.add(name, limits, record::json_line, false, move |queue| json_lines::run(queue, output))
+        self.add(name, limits, record::json_line, false, move |queue| {
+            let queue = queue.clone();
+            Ok(move || json_lines::run(&queue, output))
+        })
     }
 
     /// Adds an InfluxDB server.
     ///
     /// # Errors
-    /// The file of trusted certificates cannot be used, no thread can be started. That the server
+    /// The file of trusted certificates or the spool cannot be used, no thread can be started. That the server
     /// can be reached is not checked: it may come later.
     pub fn add_influx(&mut self, options: influx::Options, limits: Limits) -> Result<(), SinkError> {
         let name = options.target.to_string();
-        let mut shipper = influx::Shipper::new(options)?;
-        self.add(name, limits, influx::line, true, move |queue| shipper.run(queue))
+        self.add(name, limits, influx::line, true, move |queue| {
+            let (shipper, queue) = (influx::Shipper::new(&options, queue)?, queue.clone());
+            Ok(move || shipper.run(&queue))
+        })
     }
 
-    fn add(
+    /// Starts a thread with what `prepare` makes of the queue.
+    fn add<R: FnOnce() + Send + 'static>(
         &mut self,
         name: String,
         limits: Limits,
         render: Render,
         points: bool,
-        run: impl FnOnce(&Queue) + Send + 'static,
+        prepare: impl FnOnce(&Arc<Queue>) -> Result<R, SinkError>,
     ) -> Result<(), SinkError> {
         let counters = Arc::new(SinkCounters::new(name.clone()));
         let queue = Arc::new(Queue::new(limits, counters.clone()));
+        let run = prepare(&queue)?;
         let (ending, ended) = bounded::<()>(1);
-        let of_thread = queue.clone();
         std::thread::Builder::new()
             .name("sink".into())
             .spawn(move || {
-                run(&of_thread);
+                run();
                 drop(ending);
             })
             .map_err(|source| SinkError::Thread { name, source })?;
@@ -201,7 +210,7 @@ impl Sinks {
     /// Delivers what waits, for at most `within` in all, and names the sinks that could not.
     ///
     /// A thread that hangs in a write or a request at the deadline is left behind; its lines count
-    /// as undelivered.
+    /// as undelivered. What is in a spool then is not lost: the next run with that spool delivers it.
     pub fn close(self, within: Duration) -> Vec<Leftover> {
         let deadline = Instant::now() + within;
         for sink in &self.sinks {

@@ -34,6 +34,8 @@ pub(super) enum Fate {
     Delivered,
     /// Refused for good.
     Refused,
+    /// On disk, where they wait on.
+    Spooled,
     /// To be tried again.
     Returned,
 }
@@ -50,6 +52,8 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     lines: VecDeque<Box<[u8]>>,
+    /// When lines came: of the first of each push that is still here, its number and instant.
+    came: VecDeque<(u64, Instant)>,
     /// Number of the line at the front.
     first: u64,
     bytes: usize,
@@ -59,6 +63,8 @@ struct State {
     deadline: Option<Instant>,
     /// Set by closing, until one pause was cut short for it.
     hurry: bool,
+    /// Pushes, nudges and closings so far.
+    events: u64,
 }
 
 impl State {
@@ -71,6 +77,13 @@ impl State {
         if let Some(line) = self.lines.pop_front() {
             self.first += 1;
             self.bytes -= line.len();
+            // the push that the next line came with
+            while self.came.get(1).is_some_and(|(first, _)| *first <= self.first) {
+                self.came.pop_front();
+            }
+            if self.lines.is_empty() {
+                self.came.clear();
+            }
         }
     }
 }
@@ -96,8 +109,14 @@ impl Queue {
 
     /// Appends lines, dropping the oldest ones where there is no room. Never waits.
     pub(super) fn push(&self, lines: Vec<Box<[u8]>>) {
+        self.push_at(lines, Instant::now());
+    }
+
+    /// [`Queue::push`] of lines that came at `now`.
+    pub(super) fn push_at(&self, lines: Vec<Box<[u8]>>, now: Instant) {
         let mut state = self.lock();
         let mut dropped = 0;
+        let came = (state.first + state.lines.len() as u64, now);
         self.counters.accepted.fetch_add(lines.len() as u64, Relaxed);
         for line in lines {
             if line.len() > self.limits.bytes || self.limits.summaries == 0 {
@@ -111,11 +130,44 @@ impl Queue {
             }
             state.bytes += line.len();
             state.lines.push_back(line);
+            if state.came.back().is_none_or(|(first, _)| *first < came.0) {
+                state.came.push_back(came);
+            }
         }
         self.counters.dropped.fetch_add(dropped, Relaxed);
         self.publish(&state);
+        state.events += 1;
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// Pushes, nudges and closings so far; what [`Queue::sleep`] compares with.
+    pub(super) fn events(&self) -> u64 {
+        self.lock().events
+    }
+
+    /// Ends a sleep: something happened elsewhere.
+    pub(super) fn nudge(&self) {
+        self.lock().events += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits until something happened since there were `seen` events, or until the instant.
+    pub(super) fn sleep(&self, seen: u64, until: Option<Instant>) {
+        let mut state = self.lock();
+        while state.events == seen {
+            state = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                Some(Duration::ZERO) => return,
+                Some(left) => self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// Number of the oldest line, and when it came.
+    pub(super) fn oldest(&self) -> Option<(u64, Instant)> {
+        let state = self.lock();
+        state.came.front().map(|(_, came)| (state.first, *came))
     }
 
     /// Waits until there is a line, and gives the number of the first; `None` when the queue is
@@ -163,7 +215,6 @@ impl Queue {
         }
         let range = state.first..end;
         state.trying = Some(range.clone());
-        self.counters.attempts.fetch_add(1, Relaxed);
         range
     }
 
@@ -180,6 +231,7 @@ impl Queue {
         let (counter, lines) = match fate {
             Fate::Delivered => (&self.counters.delivered, range.end - range.start),
             Fate::Refused => (&self.counters.refused, range.end - range.start),
+            Fate::Spooled => (&self.counters.spooled, range.end - range.start),
             Fate::Returned => (&self.counters.dropped, evicted),
         };
         counter.fetch_add(lines, Relaxed);
@@ -203,9 +255,15 @@ impl Queue {
         if state.deadline.is_none() {
             state.deadline = Some(deadline);
             state.hurry = true;
+            state.events += 1;
         }
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// Until when the rest may be delivered; `None` while the queue is open.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.lock().deadline
     }
 
     /// Time left to deliver; `None` while the queue is open.
@@ -246,8 +304,12 @@ mod tests {
 
     #[test]
     fn lines_evicted_during_an_attempt_are_counted_by_its_end() {
-        for (fate, expected) in [(Fate::Delivered, (2, 0, 0)), (Fate::Refused, (0, 2, 0)), (Fate::Returned, (0, 0, 1))]
-        {
+        for (fate, expected) in [
+            (Fate::Delivered, (2, 0, 0, 0)),
+            (Fate::Refused, (0, 2, 0, 0)),
+            (Fate::Returned, (0, 0, 1, 0)),
+            (Fate::Spooled, (0, 0, 0, 2)),
+        ] {
             let q = queue(2, 99);
             q.push(lines(&["a", "b"]));
             assert_eq!(q.begin(2, 99, &mut Vec::new()), 0..2);
@@ -256,8 +318,8 @@ mod tests {
             assert_eq!((s.dropped, s.queued), (0, 3), "undecided");
             q.end(fate);
             let s = q.counters().snapshot();
-            assert_eq!((s.delivered, s.refused, s.dropped), expected);
-            assert_eq!(s.queued, 3 - expected.0 - expected.1 - expected.2);
+            assert_eq!((s.delivered, s.refused, s.dropped, s.spooled), expected);
+            assert_eq!(s.queued, 3 - expected.0 - expected.1 - expected.2 - expected.3);
         }
     }
 
@@ -269,6 +331,36 @@ mod tests {
         assert_eq!(q.begin(9, 8, &mut buffer), 0..2);
         q.end(Fate::Returned);
         assert_eq!(q.begin(9, 1, &mut buffer), 0..1);
+    }
+
+    #[test]
+    fn the_oldest_line_keeps_the_instant_it_came_with() {
+        let q = queue(3, 99);
+        assert_eq!(q.oldest(), None);
+        q.push(lines(&["a", "b"]));
+        let first = q.oldest().expect("a line");
+        q.push(lines(&["c"]));
+        assert_eq!(q.oldest(), Some(first));
+        q.push(lines(&["d"]));
+        assert_eq!(q.oldest(), Some((1, first.1)), "b came with a");
+        q.push(lines(&["e", "f", "g", "h"]));
+        let (number, came) = q.oldest().expect("a line");
+        assert!(number == 5 && came >= first.1);
+        q.begin(9, 99, &mut Vec::new());
+        q.end(Fate::Delivered);
+        assert_eq!(q.oldest(), None);
+    }
+
+    #[test]
+    fn sleep_ends_for_what_happened_before_it_too() {
+        let q = queue(9, 99);
+        let far = Some(Instant::now() + Duration::from_secs(3600));
+        for happen in [|q: &Queue| q.push(vec![]), Queue::nudge, |q: &Queue| q.close(Instant::now())] {
+            let seen = q.events();
+            happen(&q);
+            q.sleep(seen, far);
+        }
+        q.sleep(q.events(), Some(Instant::now()));
     }
 
     #[test]
@@ -313,12 +405,13 @@ mod tests {
                         q.begin(n, n * 3, &mut Vec::new());
                     }
                     3 => q.end(Fate::Delivered),
-                    4 => q.end(Fate::Refused),
+                    4 => q.end(if n < 5 { Fate::Refused } else { Fate::Spooled }),
                     _ if n == 0 => q.clear(),
                     _ => q.end(Fate::Returned),
                 }
                 let s = q.counters().snapshot();
-                prop_assert_eq!(s.accepted, s.delivered + s.refused + s.dropped + s.queued);
+                prop_assert_eq!(s.accepted, s.delivered + s.refused + s.dropped + s.spooled + s.queued);
+                prop_assert_eq!(q.oldest().is_some(), q.lock().lines.len() > 0);
                 prop_assert!(s.queued_bytes <= bytes as u64);
             }
         }

@@ -8,15 +8,17 @@ use crate::cli::screen::Screen;
 use crate::cli::table::Board;
 use crate::cli::units::several;
 use crate::cli::{layout, signals, table};
+use crate::collector::progress::Progress;
+use crate::collector::stats::Meter;
 use crate::collector::{Collector, Error, Options};
 use crate::config::{self, Plan};
 use crate::http::recent::cut_flows;
-use crate::sink::{Limits, SinkError, Sinks, influx};
+use crate::sink::{Limits, SinkError, Sinks, influx, spool};
 use crate::summary::Summary;
 use std::io::IsTerminal;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// How long the end waits for destinations to take what is queued.
@@ -40,7 +42,13 @@ pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
     let mut sinks = Sinks::new();
     if let Some(url) = &args.influx {
         let target = influx::Target::parse(url, args.influx_token.as_deref()).map_err(Failure::usage)?;
-        sinks.add_influx(influx::Options::new(target), Limits::default()).map_err(of_sink)?;
+        let spool = args.spool.directory.as_ref().map(|directory| spool::Options {
+            directory: directory.clone(),
+            max_bytes: args.spool.max_bytes,
+            max_age: args.spool.max_age,
+        });
+        let options = influx::Options { spool, ..influx::Options::new(target) };
+        sinks.add_influx(options, Limits::default()).map_err(of_sink)?;
     }
     if let Some(file) = &args.output {
         sinks.add_json_lines(file, Limits::default()).map_err(of_sink)?;
@@ -107,14 +115,20 @@ pub fn run(
     }
     let recent = serving.as_ref().map(|serving| Arc::clone(&serving.recent));
     let (view_out, view) = crossbeam_channel::bounded::<Vec<Summary>>(4);
+    // the workers are there when the first interval ends
+    let workers = Arc::new(OnceLock::<Vec<Arc<Progress>>>::new());
     let deliver = {
-        let sinks = Arc::clone(&sinks);
+        let (sinks, workers, mut meter) = (Arc::clone(&sinks), Arc::clone(&workers), Meter::of_this_host());
         move |mut summaries: Vec<Summary>| {
             if let Some(recent) = &recent {
                 let cut = cut_flows(&summaries);
                 recent.add(std::mem::replace(&mut summaries, cut));
             }
             sinks.deliver(&summaries);
+            if let Some(workers) = workers.get() {
+                let states: Vec<_> = sinks.counters().iter().map(|counters| counters.snapshot()).collect();
+                sinks.deliver_stats(&meter.read(&summaries, workers, &states));
+            }
             if show != Show::Nothing {
                 let _ = view_out.try_send(summaries); // a terminal that is too slow skips an interval
             }
@@ -124,6 +138,7 @@ pub fn run(
         Error::Features(_) | Error::Empty => Failure::usage(error),
         _ => error.into(),
     })?;
+    let _ = workers.set(collector.progress().to_vec());
     announce(plan, &collector);
     if let Some(serving) = &serving {
         serving.running(&collector.features, collector.progress());

@@ -84,72 +84,98 @@ const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
 /// Stored batches after which a batch that was too large may grow again.
 const GROW_AFTER: u32 = 16;
 
+/// Where lines come from: each numbers its own, and cuts its own batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// The queue in memory.
+    Memory,
+    /// The spool.
+    Spool,
+}
+
+/// A refused batch that is being cut down to its bad lines.
+#[derive(Debug, Default)]
+struct Cutting {
+    /// Ends of the pieces, the next one last.
+    pieces: Vec<u64>,
+    /// Refusals since the last time no piece was left.
+    refusals: u32,
+}
+
 /// The state between attempts.
 #[derive(Debug)]
 pub(super) struct Delivery {
     policy: Policy,
-    /// Ends of the pieces a refused batch was cut into, the next one last.
-    pieces: Vec<u64>,
+    memory: Cutting,
+    spool: Cutting,
     /// Lines per batch at present.
     batch_lines: usize,
     /// Stored batches since that last changed.
     stored: u32,
     /// Failures in a row.
     failures: u32,
-    /// Refusals since the last time no piece was left.
-    refusals: u32,
 }
 
 impl Delivery {
     pub(super) fn new(policy: Policy) -> Delivery {
         let batch_lines = policy.batch_lines.max(1);
-        Delivery { policy, pieces: Vec::new(), batch_lines, stored: 0, failures: 0, refusals: 0 }
+        Delivery { policy, memory: Cutting::default(), spool: Cutting::default(), batch_lines, stored: 0, failures: 0 }
+    }
+
+    fn cutting(&mut self, lane: Lane) -> &mut Cutting {
+        match lane {
+            Lane::Memory => &mut self.memory,
+            Lane::Spool => &mut self.spool,
+        }
     }
 
     /// True when the next attempt repeats a failed one.
-    pub(super) fn is_retry(&self) -> bool {
-        self.failures > 0 || !self.pieces.is_empty()
+    pub(super) fn is_retry(&mut self, lane: Lane) -> bool {
+        self.failures > 0 || !self.cutting(lane).pieces.is_empty()
     }
 
     /// How many lines to send at most when the oldest that waits has the number `first`.
-    pub(super) fn lines(&mut self, first: u64) -> usize {
-        self.forget_until(first);
-        match self.pieces.last() {
-            Some(end) => self.batch_lines.min(usize::try_from(end - first).unwrap_or(usize::MAX)),
-            None => self.batch_lines,
+    pub(super) fn lines(&mut self, lane: Lane, first: u64) -> usize {
+        let most = self.batch_lines;
+        let cutting = self.cutting(lane);
+        cutting.forget_until(first);
+        match cutting.pieces.last() {
+            Some(end) => most.min(usize::try_from(end - first).unwrap_or(usize::MAX)),
+            None => most,
         }
     }
 
     /// What to do after the lines `sent` (at least one) were answered with `reply`; `random` is
     /// uniform in 0..1.
-    pub(super) fn after(&mut self, sent: &Range<u64>, reply: &Reply, random: f64) -> Step {
+    pub(super) fn after(&mut self, lane: Lane, sent: &Range<u64>, reply: &Reply, random: f64) -> Step {
         let lines = sent.end.saturating_sub(sent.start);
         match *reply {
             Reply::Stored => {
                 self.failures = 0;
                 self.grow();
-                self.forget_until(sent.end);
+                self.cutting(lane).forget_until(sent.end);
                 Step::Delivered
             }
             Reply::Refused { lines: refused } if lines <= 1 || refused == Some(lines) => {
                 self.failures = 0;
-                let pause = self.refusal_pause();
-                self.forget_until(sent.end);
+                let pause = self.cutting(lane).refusal_pause();
+                self.cutting(lane).forget_until(sent.end);
                 Step::Refused(pause)
             }
             Reply::Refused { .. } => {
                 self.failures = 0;
-                let pause = self.refusal_pause();
-                if self.pieces.last() != Some(&sent.end) {
-                    self.pieces.push(sent.end);
+                let pause = self.cutting(lane).refusal_pause();
+                let pieces = &mut self.cutting(lane).pieces;
+                if pieces.last() != Some(&sent.end) {
+                    pieces.push(sent.end);
                 }
-                self.pieces.push(sent.start + lines / 2);
+                pieces.push(sent.start + lines / 2);
                 Step::Again(pause)
             }
             Reply::TooLarge if lines <= 1 => {
                 self.failures = 0;
-                let pause = self.refusal_pause();
-                self.forget_until(sent.end);
+                let pause = self.cutting(lane).refusal_pause();
+                self.cutting(lane).forget_until(sent.end);
                 Step::Refused(pause)
             }
             Reply::TooLarge => {
@@ -179,6 +205,18 @@ impl Delivery {
         self.policy.backoff.saturating_mul(1 << self.failures.min(30)).min(self.policy.backoff_max)
     }
 
+    fn grow(&mut self) {
+        if self.batch_lines < self.policy.batch_lines {
+            self.stored += 1;
+            if self.stored >= GROW_AFTER {
+                self.stored = 0;
+                self.batch_lines = (self.batch_lines * 2).min(self.policy.batch_lines);
+            }
+        }
+    }
+}
+
+impl Cutting {
     /// Pieces up to `first` are settled, or had to make room in the queue.
     fn forget_until(&mut self, first: u64) {
         while self.pieces.last().is_some_and(|&end| end <= first) {
@@ -192,16 +230,6 @@ impl Delivery {
     fn refusal_pause(&mut self) -> Duration {
         self.refusals = self.refusals.saturating_add(1);
         if self.refusals > FREE_REFUSALS { REFUSAL_PAUSE } else { Duration::ZERO }
-    }
-
-    fn grow(&mut self) {
-        if self.batch_lines < self.policy.batch_lines {
-            self.stored += 1;
-            if self.stored >= GROW_AFTER {
-                self.stored = 0;
-                self.batch_lines = (self.batch_lines * 2).min(self.policy.batch_lines);
-            }
-        }
     }
 }
 
@@ -303,61 +331,73 @@ mod tests {
     #[test]
     fn pauses_double_to_their_limit_and_begin_anew_after_success() {
         let mut d = Delivery::new(Policy { backoff: secs(1), backoff_max: secs(9), ..Policy::default() });
-        let pauses: Vec<_> = (0..6).map(|_| d.after(&(0..5), &LATER, 1.0)).collect();
+        let pauses: Vec<_> = (0..6).map(|_| d.after(Lane::Memory, &(0..5), &LATER, 1.0)).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 9, 9].map(|s| Step::Again(secs(s))));
-        assert_eq!(d.after(&(0..5), &LATER, 0.5), Step::Again(secs(9) / 2));
-        assert_eq!(d.after(&(0..5), &LATER, 0.0), Step::Again(secs(0)));
-        assert!(d.is_retry());
-        assert_eq!(d.after(&(0..5), &Reply::Stored, 1.0), Step::Delivered);
-        assert!(!d.is_retry());
-        assert_eq!(d.after(&(5..6), &LATER, 1.0), Step::Again(secs(1)));
+        assert_eq!(d.after(Lane::Memory, &(0..5), &LATER, 0.5), Step::Again(secs(9) / 2));
+        assert_eq!(d.after(Lane::Memory, &(0..5), &LATER, 0.0), Step::Again(secs(0)));
+        assert!(d.is_retry(Lane::Memory));
+        assert_eq!(d.after(Lane::Memory, &(0..5), &Reply::Stored, 1.0), Step::Delivered);
+        assert!(!d.is_retry(Lane::Memory));
+        assert_eq!(d.after(Lane::Memory, &(5..6), &LATER, 1.0), Step::Again(secs(1)));
     }
 
     #[test]
     fn the_server_says_when_up_to_a_limit() {
         let mut d = Delivery::new(Policy { backoff: secs(1), retry_after_max: secs(100), ..Policy::default() });
         let after = |s| Reply::Later { retry_after: Some(secs(s)) };
-        assert_eq!(d.after(&(0..5), &after(30), 0.0), Step::Again(secs(30)));
-        assert_eq!(d.after(&(0..5), &after(30), 1.0), Step::Again(secs(31)));
-        assert_eq!(d.after(&(0..5), &after(101), 0.0), Step::Again(secs(100)));
+        assert_eq!(d.after(Lane::Memory, &(0..5), &after(30), 0.0), Step::Again(secs(30)));
+        assert_eq!(d.after(Lane::Memory, &(0..5), &after(30), 1.0), Step::Again(secs(31)));
+        assert_eq!(d.after(Lane::Memory, &(0..5), &after(101), 0.0), Step::Again(secs(100)));
     }
 
     #[test]
     fn denied_is_tried_again_rarely() {
         let mut d = Delivery::new(Policy { denied: secs(60), ..Policy::default() });
-        assert_eq!(d.after(&(0..5), &Reply::Denied, 0.0), Step::Again(secs(30)));
-        assert_eq!(d.after(&(0..5), &Reply::Denied, 1.0), Step::Again(secs(60)));
+        assert_eq!(d.after(Lane::Memory, &(0..5), &Reply::Denied, 0.0), Step::Again(secs(30)));
+        assert_eq!(d.after(Lane::Memory, &(0..5), &Reply::Denied, 1.0), Step::Again(secs(60)));
     }
 
     #[test]
     fn too_large_makes_batches_smaller_until_they_fit_again() {
         let mut d = Delivery::new(Policy { batch_lines: 100, ..Policy::default() });
-        assert_eq!(d.after(&(0..100), &Reply::TooLarge, 0.0), Step::Again(secs(0)));
-        assert_eq!(d.lines(0), 50);
+        assert_eq!(d.after(Lane::Memory, &(0..100), &Reply::TooLarge, 0.0), Step::Again(secs(0)));
+        assert_eq!(d.lines(Lane::Memory, 0), 50);
         for i in 0..u64::from(GROW_AFTER) {
-            assert_eq!(d.lines(i), 50);
-            d.after(&(i..i + 1), &Reply::Stored, 0.0);
+            assert_eq!(d.lines(Lane::Memory, i), 50);
+            d.after(Lane::Memory, &(i..i + 1), &Reply::Stored, 0.0);
         }
-        assert_eq!(d.lines(99), 100);
-        assert_eq!(d.after(&(99..100), &Reply::TooLarge, 0.0), Step::Refused(secs(0)));
+        assert_eq!(d.lines(Lane::Memory, 99), 100);
+        assert_eq!(d.after(Lane::Memory, &(99..100), &Reply::TooLarge, 0.0), Step::Refused(secs(0)));
     }
 
     #[test]
     fn a_server_that_counts_every_line_as_dropped_is_believed() {
         let mut d = Delivery::new(Policy::default());
-        assert_eq!(d.after(&(0..70), &Reply::Refused { lines: Some(70) }, 0.0), Step::Refused(secs(0)));
-        assert_eq!(d.after(&(70..140), &Reply::Refused { lines: Some(69) }, 0.0), Step::Again(secs(0)));
-        assert_eq!(d.lines(70), 35);
+        assert_eq!(d.after(Lane::Memory, &(0..70), &Reply::Refused { lines: Some(70) }, 0.0), Step::Refused(secs(0)));
+        assert_eq!(d.after(Lane::Memory, &(70..140), &Reply::Refused { lines: Some(69) }, 0.0), Step::Again(secs(0)));
+        assert_eq!(d.lines(Lane::Memory, 70), 35);
     }
 
     #[test]
     fn pieces_that_had_to_make_room_are_forgotten() {
         let mut d = Delivery::new(Policy { batch_lines: 100, ..Policy::default() });
-        d.after(&(0..100), &Reply::Refused { lines: None }, 0.0);
-        d.after(&(0..50), &Reply::Refused { lines: None }, 0.0);
-        assert_eq!(d.lines(0), 25);
-        assert_eq!(d.lines(30), 20);
-        assert_eq!(d.lines(500), 100);
+        d.after(Lane::Memory, &(0..100), &Reply::Refused { lines: None }, 0.0);
+        d.after(Lane::Memory, &(0..50), &Reply::Refused { lines: None }, 0.0);
+        assert_eq!(d.lines(Lane::Memory, 0), 25);
+        assert_eq!(d.lines(Lane::Memory, 30), 20);
+        assert_eq!(d.lines(Lane::Memory, 500), 100);
+    }
+
+    #[test]
+    fn each_lane_cuts_its_own_batches_and_both_know_of_failures() {
+        let mut d = Delivery::new(Policy { batch_lines: 100, ..Policy::default() });
+        d.after(Lane::Spool, &(0..100), &Reply::Refused { lines: None }, 0.0);
+        assert_eq!((d.lines(Lane::Spool, 0), d.lines(Lane::Memory, 0)), (50, 100));
+        assert!(d.is_retry(Lane::Spool) && !d.is_retry(Lane::Memory));
+        d.after(Lane::Memory, &(0..100), &LATER, 1.0);
+        assert!(d.is_retry(Lane::Spool) && d.is_retry(Lane::Memory));
+        d.after(Lane::Memory, &(0..100), &Reply::TooLarge, 1.0);
+        assert_eq!((d.lines(Lane::Spool, 0), d.lines(Lane::Memory, 0)), (50, 50));
     }
 
     /// Delivers lines `0..n` to a server that refuses batches with a line of `bad`, and takes at most
@@ -368,7 +408,7 @@ mod tests {
         while first < n {
             attempts += 1;
             assert!(attempts <= 40 * n, "no end");
-            let sent = first..n.min(first + d.lines(first) as u64);
+            let sent = first..n.min(first + d.lines(Lane::Memory, first) as u64);
             let reply = if sent.end - sent.start > limit {
                 Reply::TooLarge
             } else if bad.range(sent.clone()).next().is_some() {
@@ -376,7 +416,7 @@ mod tests {
             } else {
                 Reply::Stored
             };
-            match d.after(&sent, &reply, 0.5) {
+            match d.after(Lane::Memory, &sent, &reply, 0.5) {
                 Step::Delivered => stored.extend(sent.clone()),
                 Step::Refused(_) => refused.extend(sent.clone()),
                 Step::Again(_) => continue,
