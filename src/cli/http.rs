@@ -3,6 +3,8 @@
 //! Responsible for what the API is told about the role (health, features, the plan that runs); not for
 //! endpoints ([`crate::http::api`]) nor for serving ([`crate::http::server`]). Read [`Serving`] first.
 
+use crate::collector::Collector;
+use crate::collector::metrics::Metrics;
 use crate::collector::progress::Progress;
 use crate::config::Plan;
 use crate::http::api::health::{Reading, Watch};
@@ -54,6 +56,8 @@ pub struct Serving {
     pub recent: Arc<Recent>,
     /// The plan it shows.
     pub plan: CurrentPlan,
+    /// What `/metrics` shows; summaries are to be added to it too.
+    pub metrics: Arc<Metrics>,
     sources: Arc<Sources>,
     looked: Monotonic,
 }
@@ -86,6 +90,8 @@ impl Serving {
             let sources = Arc::clone(&sources);
             Arc::new(move || sources.health())
         };
+        let metrics = Arc::new(Metrics::new(plan.clone(), SystemClock.wall()));
+        let of_metrics = metrics.router(sinks.clone(), Arc::clone(&recent));
         let router = api::router(State {
             recent: Arc::clone(&recent),
             plan: plan.clone(),
@@ -95,19 +101,22 @@ impl Serving {
             sinks,
             started: SystemClock.wall(),
         });
-        let server = Server::start(options.bind, router, Limits::default(), "api")?;
+        let server = Server::start(options.bind, router.merge(of_metrics), Limits::default(), "api")?;
+        metrics.served_by(&server);
         let recent::Limits { summaries, bytes } = recent.limits();
         tracing::info!(
             "API at http://{}/, which keeps the newest {summaries} summaries, {} MiB at most",
             server.address(),
             bytes >> 20
         );
-        Ok(Serving { server, recent, plan, sources, looked: SystemClock.monotonic() })
+        Ok(Serving { server, recent, plan, metrics, sources, looked: SystemClock.monotonic() })
     }
 
     /// Tells it about the collector that now runs.
-    pub fn running(&self, features: &Features, progress: &[Arc<Progress>]) {
-        let _ = self.sources.running.set(Running { features: features.clone(), progress: progress.to_vec() });
+    pub fn running(&self, collector: &Collector) {
+        self.metrics.running(collector);
+        let (features, progress) = (collector.features.clone(), collector.progress().to_vec());
+        let _ = self.sources.running.set(Running { features, progress });
     }
 
     /// Looks at the health when it is time to.

@@ -1,6 +1,6 @@
 //! What a collector shows of itself as metrics: its workers, its intervals, its plan, its reloads.
 //!
-//! Not responsible for paths ([`crate::http::metrics::paths`]) nor for how a page is written. Read [`Shown`].
+//! Not responsible for paths ([`crate::http::metrics::paths`]) nor for how a page is written. Read [`Metrics`].
 //! Everything is read from counters that are kept anyway: a scrape costs the workers nothing.
 
 use super::Collector;
@@ -8,10 +8,16 @@ use super::progress::{Intervals, LATENESS_BOUNDS_NS, Progress};
 use crate::config::Plan;
 use crate::http::api::CurrentPlan;
 use crate::http::metrics::page::{Labels, Page};
+use crate::http::metrics::paths::Paths;
+use crate::http::metrics::{self, process, server};
+use crate::http::recent::Recent;
+use crate::http::server::Server;
 use crate::net::features::{Features, Io, StampPath};
+use crate::sink::SinkCounters;
 use crate::time::Wall;
-use std::sync::Arc;
+use axum::Router;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 /// How an attempt to reload the configuration ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,40 +120,82 @@ const GAUGES: [Row; 2] = [
     ("llama_probes_in_flight_limit", "Probes that may be in flight.", |p| p.in_flight_limit.get()),
 ];
 
-/// A running collector, as its metrics see it.
+/// What a role hands over and what its metrics are made of.
 #[derive(Debug)]
-pub struct Shown {
+pub struct Metrics {
+    /// Every interval's summaries are to be added here.
+    pub paths: Paths,
+    /// Every reload is to be counted here.
+    pub reloads: ReloadCounters,
+    plan: CurrentPlan,
+    running: OnceLock<Running>,
+    server: server::Started,
+}
+
+/// A collector that runs, or has run: its counters stay readable.
+#[derive(Debug)]
+struct Running {
     workers: Vec<(Labels, Arc<Progress>)>,
     intervals: Arc<Intervals>,
     features: Features,
-    plan: CurrentPlan,
-    reloads: Arc<ReloadCounters>,
 }
 
-impl Shown {
-    /// The metrics of `collector`, which runs `plan`; they stay readable after its end.
-    pub fn new(collector: &Collector, plan: CurrentPlan, reloads: Arc<ReloadCounters>) -> Shown {
-        let labelled = |(number, progress): (usize, &Arc<Progress>)| {
-            (Labels::of(&[("worker", &number.to_string())]), Arc::clone(progress))
-        };
-        Shown {
-            workers: collector.progress().iter().enumerate().map(labelled).collect(),
-            intervals: Arc::clone(collector.intervals()),
-            features: collector.features.clone(),
+impl Metrics {
+    /// The metrics of a collector that will run `plan`, whose configuration was loaded at `now`.
+    pub fn new(plan: CurrentPlan, now: Wall) -> Metrics {
+        Metrics {
+            paths: Paths::default(),
+            reloads: ReloadCounters::new(now),
             plan,
-            reloads,
+            running: OnceLock::new(),
+            server: server::Started::default(),
         }
     }
 
-    /// Writes all of it.
-    pub fn write(&self, page: &mut Page) {
-        self.write_workers(page);
-        self.write_intervals(page);
-        write_plan(&self.plan.get(), page);
-        self.reloads.write(page);
-        self.write_features(page);
+    /// From now on `collector`'s counters are shown.
+    pub fn running(&self, collector: &Collector) {
+        let labelled = |(number, progress): (usize, &Arc<Progress>)| {
+            (Labels::of(&[("worker", &number.to_string())]), Arc::clone(progress))
+        };
+        self.running.get_or_init(|| Running {
+            workers: collector.progress().iter().enumerate().map(labelled).collect(),
+            intervals: Arc::clone(collector.intervals()),
+            features: collector.features.clone(),
+        });
     }
 
+    /// From now on `server`'s counters are shown.
+    pub fn served_by(&self, server: &Server) {
+        self.server.get_or_init(|| server.counters());
+    }
+
+    /// Serves `/metrics`, with those of `sinks` and of what is kept in `recent`.
+    pub fn router(self: &Arc<Metrics>, sinks: Vec<Arc<SinkCounters>>, recent: Arc<Recent>) -> Router {
+        let metrics = Arc::clone(self);
+        metrics::router(vec![Box::new(move |page| {
+            process::write_build(page, "collector");
+            metrics.write(page);
+            metrics::sinks::write(page, &sinks);
+            server::write(page, &metrics.server);
+            server::write_recent(page, &recent);
+            process::write(page);
+        })])
+    }
+
+    /// Writes what is the collector's own.
+    fn write(&self, page: &mut Page) {
+        if let Some(running) = self.running.get() {
+            running.write_workers(page);
+            running.write_intervals(page);
+            running.write_features(page);
+        }
+        write_plan(&self.plan.get(), page);
+        self.reloads.write(page);
+        self.paths.write(page);
+    }
+}
+
+impl Running {
     fn write_workers(&self, page: &mut Page) {
         let mut family = page.counter("llama_probes_total", "Probes by what became of them; see the documentation.");
         for (labels, progress) in &self.workers {
@@ -212,4 +260,35 @@ fn write_plan(plan: &Plan, page: &mut Page) {
     page.gauge("llama_flows", "Flows probed.").value(plan.flows.len());
     page.gauge("llama_targets", "Targets probed.").value(plan.targets.len());
     page.gauge("llama_sockets", "Sockets probed from.").value(plan.sources.len());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::metrics::page::Format;
+
+    #[test]
+    fn a_refused_reload_is_shown_until_one_succeeds() {
+        let reloads = ReloadCounters::new(Wall(1_000_000_000));
+        let page = || {
+            let mut page = Page::new(Format::Text);
+            reloads.write(&mut page);
+            page.finish()
+        };
+        let has = |line: &str| {
+            let page = page();
+            assert!(page.lines().any(|l| l == line), "{line} in\n{page}");
+        };
+        has("llama_config_last_reload_successful 1");
+        reloads.count(ReloadResult::Refused, Wall(2_000_000_000));
+        has("llama_config_last_reload_successful 0");
+        has("llama_config_last_reload_success_timestamp_seconds 1");
+        has("llama_config_reloads_total{result=\"refused\"} 1");
+        reloads.count(ReloadResult::Unchanged, Wall(3_000_000_000));
+        reloads.count(ReloadResult::Applied, Wall(4_000_000_000));
+        has("llama_config_last_reload_successful 1");
+        has("llama_config_last_reload_success_timestamp_seconds 4");
+        has("llama_config_reloads_total{result=\"applied\"} 1");
+        has("llama_config_reloads_total{result=\"unchanged\"} 1");
+    }
 }

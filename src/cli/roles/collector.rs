@@ -113,14 +113,15 @@ pub fn run(
     if serving.is_some() {
         options.flows_listed = Some(http::listed(plan));
     }
-    let recent = serving.as_ref().map(|serving| Arc::clone(&serving.recent));
+    let shown = serving.as_ref().map(|serving| (Arc::clone(&serving.recent), Arc::clone(&serving.metrics)));
     let (view_out, view) = crossbeam_channel::bounded::<Vec<Summary>>(4);
     // the workers are there when the first interval ends
     let workers = Arc::new(OnceLock::<Vec<Arc<Progress>>>::new());
     let deliver = {
         let (sinks, workers, mut meter) = (Arc::clone(&sinks), Arc::clone(&workers), Meter::of_this_host());
         move |mut summaries: Vec<Summary>| {
-            if let Some(recent) = &recent {
+            if let Some((recent, metrics)) = &shown {
+                metrics.paths.add(&summaries);
                 let cut = cut_flows(&summaries);
                 recent.add(std::mem::replace(&mut summaries, cut));
             }
@@ -141,7 +142,7 @@ pub fn run(
     let _ = workers.set(collector.progress().to_vec());
     announce(plan, &collector);
     if let Some(serving) = &serving {
-        serving.running(&collector.features, collector.progress());
+        serving.running(&collector);
     }
     let mut board = Board::new();
     let mut screen = Screen::stdout();
