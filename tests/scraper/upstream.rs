@@ -17,7 +17,7 @@ fn an_interval_is_written_once_however_often_it_is_seen() {
     scraper.wait_pulled(fake.address, 10);
     scraper.wait_turns(fake.address, 3);
     assert_eq!(scraper.collector(fake.address)["generation"], "upstream");
-    assert_eq!(scraper.collector(fake.address)["state"], "up");
+    scraper.wait(fake.address, "up", |one| one["state"] == "up");
     scraper.process.terminate().success();
 
     expect_points(&server, 10);
