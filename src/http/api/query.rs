@@ -66,7 +66,7 @@ impl Parameters {
         let seconds = || {
             let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
             let seconds: f64 = text.parse().ok()?;
-            (plain && seconds < u64::MAX as f64 / NS_PER_S).then(|| Wall((seconds * NS_PER_S) as u64))
+            (plain && seconds < u64::MAX as f64 / NS_PER_S).then_some(Wall((seconds * NS_PER_S) as u64))
         };
         parse_rfc3339(text)
             .or_else(seconds)
