@@ -1,8 +1,13 @@
 //! Delivery to InfluxDB: real servers, read back by query, and a stub for the answers that a real
 //! one gives only in bad times.
 
+#[path = "../common/mod.rs"]
+mod common;
+mod disk;
+mod killed;
 mod real;
 mod server;
+mod spooled;
 mod stub;
 mod unwell;
 

@@ -1,5 +1,7 @@
 //! Real servers, each with a data directory, an address and ports of its own; killed on drop.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -70,6 +72,22 @@ impl Daemon {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("kill");
             child.wait().expect("wait");
+        }
+    }
+}
+
+impl Daemon {
+    /// Asks the server to end, and waits until it has.
+    fn end(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).expect("signal");
+        let begin = Instant::now();
+        while child.try_wait().expect("status").is_none() {
+            if begin.elapsed() > Duration::from_secs(60) {
+                let _ = child.kill();
+                panic!("{} did not end within a minute of SIGTERM", self.program);
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }
@@ -196,6 +214,16 @@ impl VictoriaMetrics {
         let mut daemon = Daemon { directory, package: program, program, arguments, http, child: None };
         daemon.run();
         VictoriaMetrics { daemon }
+    }
+
+    /// Starts the server again, with the data it had.
+    pub fn run(&mut self) {
+        self.daemon.run();
+    }
+
+    /// Ends the server in an orderly way; its data stay.
+    pub fn end(&mut self) {
+        self.daemon.end();
     }
 
     /// Address of the HTTP interface.

@@ -456,9 +456,10 @@ impl Shipper {
         counters.dropped.fetch_add(now.dropped - before.dropped, Relaxed);
         counters.spool_errors.store(now.errors, Relaxed);
         counters.spool_bytes.store(spool.bytes(), Relaxed);
-        counters.spool_summaries.store(spool.lines(), Relaxed);
         counters.spool_segments.store(spool.segments(), Relaxed);
         counters.spool_oldest.store(spool.oldest().unwrap_or(0), Relaxed);
+        // last: who waits for it finds the others as they are
+        counters.spool_summaries.store(spool.lines(), Relaxed);
         let directory = spool.directory().display();
         if now.damaged > before.damaged {
             let text = format!(
