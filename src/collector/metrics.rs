@@ -70,8 +70,11 @@ impl ReloadCounters {
     }
 }
 
+/// A number of a worker.
+type Read = fn(&Progress) -> u64;
+
 /// What becomes of probes: the values of the label `outcome`.
-const OUTCOMES: [(&str, fn(&Progress) -> u64); 10] = [
+const OUTCOMES: [(&str, Read); 10] = [
     ("sent", |p| p.sent.get()),
     ("replied", |p| p.replied.get()),
     ("lost", |p| p.lost.get()),
@@ -85,7 +88,7 @@ const OUTCOMES: [(&str, fn(&Progress) -> u64); 10] = [
 ];
 
 /// A metric of a worker: name, help, value.
-type Row = (&'static str, &'static str, fn(&Progress) -> u64);
+type Row = (&'static str, &'static str, Read);
 
 const COUNTERS: [Row; 13] = [
     ("llama_local_drops_total", "Datagrams dropped by the sockets for want of buffer.", |p| p.local_drops.get()),
@@ -228,7 +231,7 @@ impl Running {
         page.gauge("llama_last_interval_end_timestamp_seconds", "End of the last interval closed; 0 before the first.")
             .value(intervals.last_end_ns.get() as f64 / 1e9);
         let help = "Round trips counted at the edge of a histogram because its pages were used up.";
-        page.counter("llama_histogram_displaced_total", help).value(intervals.displaced.get());
+        page.counter("llama_percentiles_displaced_total", help).value(intervals.displaced.get());
         // taken is read first: what is handed over in between makes the queue look longer, not negative
         let taken = intervals.taken.get();
         let handed: u64 = self.workers.iter().map(|(_, progress)| progress.handed_over.get()).sum();

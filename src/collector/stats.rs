@@ -40,7 +40,7 @@ impl Totals {
         for worker in workers {
             totals.sent += worker.sent.get();
             totals.replied += worker.replied.get();
-            totals.lost += worker.lost.get();
+            totals.lost += worker.unanswered();
             totals.not_sent += worker.not_sent.get();
             totals.send_failed += worker.send_failed.get();
             totals.local_drops += worker.local_drops.get();

@@ -17,8 +17,11 @@ use axum::routing::get;
 use serde::Serialize;
 use std::sync::Arc;
 
+/// A number of a worker.
+type Read = fn(&Totals) -> u64;
+
 /// A metric of a worker: name, help, value.
-type Row = (&'static str, &'static str, fn(&Totals) -> u64);
+type Row = (&'static str, &'static str, Read);
 
 const COUNTERS: [Row; 10] = [
     ("llama_reflector_received_total", "Datagrams received: answered or dropped.", |t| t.received),
@@ -40,7 +43,7 @@ const COUNTERS: [Row; 10] = [
 ];
 
 /// What is noteworthy about replies: the values of the label `event`.
-const EVENTS: [(&str, fn(&Totals) -> u64); 3] = [
+const EVENTS: [(&str, Read); 3] = [
     ("malformed_tlvs", |t| t.notes.malformed_tlvs),
     ("unauthentic_tlvs", |t| t.notes.unauthentic_tlvs),
     ("refused_dscps", |t| t.notes.refused_dscps),

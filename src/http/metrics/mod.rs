@@ -28,7 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// name.
 pub type Source = Box<dyn Fn(&mut Page) + Send + Sync>;
 
-/// Pages that may exist at a time, being written or sent: a page of 10 000 paths has some 35 MB.
+/// Pages that may exist at a time, being written or sent: a page of 10 000 paths with two tags each has 20 MB.
 const MAX_PAGES: usize = 4;
 
 /// What scraping itself costs.

@@ -4,8 +4,11 @@ use super::page::{Labels, Page};
 use crate::sink::{SinkCounters, SinkSnapshot};
 use std::sync::Arc;
 
+/// A number of a sink.
+type Read = fn(&SinkSnapshot) -> u64;
+
 /// A metric of one sink: name, help, value.
-type Row = (&'static str, &'static str, fn(&SinkSnapshot) -> u64);
+type Row = (&'static str, &'static str, Read);
 
 const COUNTERS: [Row; 11] = [
     ("llama_sink_accepted_total", "Summaries given to the sink.", |s| s.accepted),
@@ -34,7 +37,7 @@ const GAUGES: [Row; 5] = [
 ];
 
 /// What became of summaries: the values of the label `result`.
-const RESULTS: [(&str, fn(&SinkSnapshot) -> u64); 3] =
+const RESULTS: [(&str, Read); 3] =
     [("delivered", |s| s.delivered), ("refused", |s| s.refused), ("dropped", |s| s.dropped)];
 
 /// Writes the counters of all sinks; nothing when there is none.
