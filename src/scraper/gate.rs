@@ -15,7 +15,16 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A sink has no room: it holds half of what its queue may hold.
+/// What sinks may hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Room {
+    /// Limits of every sink's queue, of which half is used by pulling.
+    pub limits: Limits,
+    /// Bytes of the spool, if there is one, of which nine tenths are used by pulling.
+    pub spool_bytes: Option<u64>,
+}
+
+/// A sink has no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRoom;
 
@@ -28,7 +37,7 @@ pub struct Gate {
     /// `None` once closed.
     sinks: Mutex<Option<Sinks>>,
     counters: Vec<Arc<SinkCounters>>,
-    limits: Limits,
+    room: Room,
     recent: Option<Arc<Recent>>,
     book: Book,
     put_off: AtomicU64,
@@ -36,12 +45,12 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// `limits` are those of every sink's queue.
-    pub fn new(sinks: Sinks, limits: Limits, recent: Option<Arc<Recent>>, book: Book) -> Gate {
+    /// Into `sinks`, which have this `room`, and `recent`.
+    pub fn new(sinks: Sinks, room: Room, recent: Option<Arc<Recent>>, book: Book) -> Gate {
         Gate {
             counters: sinks.counters(),
             sinks: Mutex::new(Some(sinks)),
-            limits,
+            room,
             recent,
             book,
             put_off: AtomicU64::new(0),
@@ -72,7 +81,10 @@ impl Gate {
     pub fn has_room(&self) -> bool {
         let room = self.counters.iter().all(|sink| {
             let counters = sink.snapshot();
-            counters.queued <= self.limits.summaries as u64 / 2 && counters.queued_bytes <= self.limits.bytes as u64 / 2
+            let Limits { summaries, bytes } = self.room.limits;
+            counters.queued <= summaries as u64 / 2
+                && counters.queued_bytes <= bytes as u64 / 2
+                && self.room.spool_bytes.is_none_or(|most| counters.spool_bytes <= most / 10 * 9)
         });
         if !room {
             self.put_off.fetch_add(1, Relaxed);

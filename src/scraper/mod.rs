@@ -26,13 +26,13 @@ pub mod upstream;
 use crate::http::api::Reason;
 use crate::http::api::health::{Reading, Watch};
 use crate::http::recent::Recent;
-use crate::sink::{Limits, SinkCounters, SinkSnapshot, Sinks};
+use crate::sink::{SinkCounters, SinkSnapshot, Sinks};
 use crate::time::{Clock, SystemClock, Wall};
 use book::Book;
 use collector::{Collector, State, Status};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use fetch::Fetcher;
-use gate::Gate;
+use gate::{Gate, Room};
 use list::{ListError, Source};
 use pull::Follow;
 use std::io;
@@ -56,8 +56,8 @@ pub struct Options {
     pub interval: Duration,
     /// File that remembers how far each has been pulled; without one a restart begins anew.
     pub positions: Option<PathBuf>,
-    /// Limits of every sink's queue.
-    pub limits: Limits,
+    /// What the sinks may hold.
+    pub room: Room,
 }
 
 /// Why a scraper did not start.
@@ -231,7 +231,7 @@ impl Scraper {
         let shared = Arc::new(Shared {
             pause: options.interval,
             fetcher: Arc::new(Fetcher::new(options.interval)),
-            gate: Gate::new(sinks, options.limits, recent.clone(), book),
+            gate: Gate::new(sinks, options.room, recent.clone(), book),
             totals: Totals::default(),
             collectors: Mutex::new(Arc::new(collectors)),
             started,

@@ -10,6 +10,7 @@ use crate::cli::{layout, signals};
 use crate::http::metrics::{self, process, server as server_metrics, sinks as sink_metrics};
 use crate::http::recent::{self, Recent};
 use crate::http::server::{Limits as ServerLimits, Server};
+use crate::scraper::gate::Room;
 use crate::scraper::list::Source;
 use crate::scraper::{self, Error, Options, Scraper, View};
 use crate::sink::{Limits, SinkError, Sinks, influx, spool};
@@ -57,7 +58,8 @@ pub fn scraper(args: &ScraperArgs, log: &LogArgs) -> Ended {
     };
     let positions =
         args.positions.clone().or_else(|| args.spool.directory.as_ref().map(|directory| directory.join(POSITIONS)));
-    let options = Options { source, interval: args.interval, positions, limits };
+    let spool_bytes = args.spool.directory.as_ref().map(|_| args.spool.max_bytes);
+    let options = Options { source, interval: args.interval, positions, room: Room { limits, spool_bytes } };
     let recent = args.api.map(|_| Arc::new(Recent::new(recent::Limits::default())));
     let scraper = Scraper::start(options, sinks, recent).map_err(|error| match error {
         Error::List(_) | Error::Positions { .. } => Failure::usage(error),
