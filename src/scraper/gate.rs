@@ -72,6 +72,11 @@ impl Gate {
         &self.book
     }
 
+    /// Whether summaries are kept to be asked for.
+    pub fn keeps_recent(&self) -> bool {
+        self.recent.is_some()
+    }
+
     /// Pages that were put off because a sink had no room.
     pub fn put_off(&self) -> u64 {
         self.put_off.load(Relaxed)

@@ -6,6 +6,7 @@
 
 use super::collector::{Collector, Generation};
 use super::fetch::{Failure, Fetcher};
+use super::fingerprint::Fingerprint;
 use super::gate::{Gate, NoRoom};
 use super::interval::{Interval, Verdict};
 use super::page::{self, PAGE, Page};
@@ -15,9 +16,8 @@ use crate::sink::influx::Point;
 use crate::summary::{Path, Summary};
 use crate::time::{Clock, SystemClock, Wall};
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Pages taken in one turn; a collector that holds more gets its next turn after those who wait.
@@ -36,15 +36,13 @@ pub struct Follow {
     ask_again: Option<u32>,
     /// Instance and last sequence number taken of a new one.
     sequence: Option<(String, u64)>,
-    /// Its paths.
-    paths: HashMap<Key, Arc<Path>>,
+    /// Its paths, as long as a kept summary has them.
+    paths: HashMap<u64, Weak<Path>>,
     /// The latest interval of one of the first LLAMA.
     interval: Interval,
     /// Fingerprints of the points with times in its latest answer.
     timed: HashSet<u64>,
 }
-
-type Key = (IpAddr, IpAddr, u8, String);
 
 impl Follow {
     /// From a position that an earlier process stored.
@@ -60,19 +58,21 @@ impl Follow {
         }
     }
 
-    /// Lets summaries of one path share it, across intervals as well: its tags are most of a summary's memory.
+    /// Lets kept summaries of one path share it, across intervals as well: its tags are most of a summary's memory.
     fn share_paths(&mut self, summaries: &mut [Summary]) {
         if self.paths.len() > MAX_PATHS {
-            self.paths.clear();
+            self.paths.retain(|_, path| path.strong_count() > 0);
+        }
+        if self.paths.len() > MAX_PATHS {
+            self.paths.clear(); // sharing begins anew
         }
         for summary in summaries {
             let path = &summary.path;
-            let key = (path.src, path.dst, path.dscp.0, path.group.clone());
-            let known = self.paths.entry(key).or_insert_with(|| Arc::clone(path));
-            if **known == **path {
-                summary.path = Arc::clone(known);
-            } else {
-                *known = Arc::clone(path);
+            let print = format!("{} {} {} {}", path.src, path.dst, path.dscp.0, path.group);
+            let known = self.paths.entry(Fingerprint::new().take(print.as_bytes()).bits()).or_default();
+            match known.upgrade() {
+                Some(same) if *same == **path => summary.path = same,
+                _ => *known = Arc::downgrade(path),
             }
         }
     }
@@ -183,7 +183,9 @@ fn take_page(
         return Err(Failure::Garbage(format!("asked for what came after {last}, got {first}")));
     }
     let Page { instance, mut summaries, objects, unreadable, reason, .. } = page;
-    follow.share_paths(&mut summaries);
+    if tools.gate.keeps_recent() {
+        follow.share_paths(&mut summaries);
+    }
     let taken = summaries.len() as u64;
     let end = summaries.iter().map(|summary| summary.end).max();
     let interval = summaries.last().map(|s| Duration::from_nanos(s.end.0.saturating_sub(s.start.0)));
@@ -273,5 +275,31 @@ impl Collector {
     /// Whether it is still listed.
     pub(super) fn is_listed(&self) -> bool {
         !self.gone.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::record::samples;
+
+    #[test]
+    fn kept_summaries_share_their_path_until_it_changes() {
+        let mut follow = Follow::default();
+        let mut pulled = |tag: &str| {
+            let mut summaries = [samples::full(), samples::full()];
+            summaries.iter_mut().for_each(|summary| summary.path = samples::path(&[("rack", tag)]));
+            follow.share_paths(&mut summaries);
+            summaries
+        };
+        let first = pulled("a");
+        assert!(Arc::ptr_eq(&first[0].path, &first[1].path));
+        let second = pulled("a");
+        assert!(Arc::ptr_eq(&first[0].path, &second[0].path));
+        let third = pulled("b");
+        assert_eq!(third[1].path.tags["rack"], "b");
+        assert!(Arc::ptr_eq(&third[0].path, &third[1].path));
+        drop((first, second, third));
+        assert!(follow.paths.values().all(|path| path.strong_count() == 0), "nothing is kept for its own sake");
     }
 }
