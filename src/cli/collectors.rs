@@ -14,16 +14,25 @@ pub const ROWS: usize = 18;
 /// A collector's name and status.
 pub type Row = (String, Status);
 
-const HEADS: [(&str, Side); 9] = [
-    ("collector", Side::Left),
-    ("state", Side::Left),
-    ("is", Side::Left),
-    ("lag", Side::Right),
-    ("pulled", Side::Right),
-    ("missed", Side::Right),
-    ("bytes", Side::Right),
-    ("took", Side::Right),
-    ("last error", Side::Left),
+/// From this width on all columns are shown; below it those that help least are left out.
+const WIDE: usize = 110;
+
+/// A column: heading, side, whether it is shown in a narrow table too, and its cell of a row.
+type Column = (&'static str, Side, bool, fn(&Row, Wall, State) -> String);
+
+const COLUMNS: [Column; 9] = [
+    ("collector", Side::Left, true, |row, _, _| row.0.clone()),
+    ("state", Side::Left, true, |_, _, state| state.name().to_owned()),
+    ("is", Side::Left, false, |row, _, _| row.1.generation.name().to_owned()),
+    ("lag", Side::Right, true, |row, now, _| row.1.lag(now).map_or("–".to_owned(), elapsed)),
+    ("pulled", Side::Right, true, |row, _, _| count(row.1.summaries)),
+    ("missed", Side::Right, true, |row, _, _| count(row.1.missed)),
+    ("bytes", Side::Right, false, |row, _, _| bytes(row.1.bytes)),
+    ("took", Side::Right, false, |row, _, _| time(row.1.duration.as_nanos() as f64)),
+    // an error that is over is for the API and the log
+    ("last error", Side::Left, true, |row, _, _| {
+        row.1.last_error.clone().filter(|_| row.1.failing).unwrap_or_default()
+    }),
 ];
 
 /// The table, at most `width` characters wide and `rows` rows high (besides three lines around it).
@@ -35,8 +44,11 @@ pub fn render(collectors: &[Row], now: Wall, pause: Duration, width: usize, rows
         shown.sort_by_key(|row| state(row));
     }
     let hidden = shown.split_off(shown.len().min(rows));
-    let cells: Vec<Vec<String>> = shown.iter().map(|row| cells(row, now, state(row))).collect();
-    let mut lines = layout::columns(0, &HEADS, &cells).into_iter().map(|line| layout::cut(&line, width));
+    let columns: Vec<&Column> = COLUMNS.iter().filter(|column| width >= WIDE || column.2).collect();
+    let heads: Vec<(&str, Side)> = columns.iter().map(|column| (column.0, column.1)).collect();
+    let cells: Vec<Vec<String>> =
+        shown.iter().map(|row| columns.iter().map(|column| (column.3)(row, now, state(row))).collect()).collect();
+    let mut lines = layout::columns(0, &heads, &cells).into_iter().map(|line| layout::cut(&line, width));
     let mut text = paint(HEAD, &lines.next().unwrap_or_default()) + "\n";
     for (row, line) in shown.iter().zip(lines) {
         let style = match state(row) {
@@ -52,23 +64,6 @@ pub fn render(collectors: &[Row], now: Wall, pause: Duration, width: usize, rows
         text += &(paint(DIM, &layout::cut(&line, width)) + "\n");
     }
     text + &paint(DIM, &layout::cut(&total(collectors, now, pause), width)) + "\n"
-}
-
-fn cells((name, status): &Row, now: Wall, state: State) -> Vec<String> {
-    let lag = status.lag(now).map_or("–".to_owned(), elapsed);
-    // an error that is over is for the API and the log
-    let error = status.last_error.as_deref().filter(|_| status.failing).unwrap_or_default();
-    vec![
-        name.clone(),
-        state.name().to_owned(),
-        status.generation.name().to_owned(),
-        lag,
-        count(status.summaries),
-        count(status.missed),
-        bytes(status.bytes),
-        time(status.duration.as_nanos() as f64),
-        error.to_owned(),
-    ]
 }
 
 /// All collectors in one line.
@@ -154,6 +149,13 @@ host1:5000          up     new       5.0 s    3000       0  5.72 MiB  12.0 ms
 ";
         let shown = bare(&render(&rows(), Wall(100 * S), PAUSE, 120, ROWS));
         assert!(shown == expected, "{shown}");
+    }
+
+    #[test]
+    fn a_narrow_table_still_says_why() {
+        let shown = bare(&render(&rows(), Wall(100 * S), PAUSE, 80, ROWS));
+        assert!(shown.contains("missed  last error\n") && shown.contains("connection refused"), "{shown}");
+        assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
     }
 
     #[test]

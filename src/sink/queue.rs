@@ -411,7 +411,7 @@ mod tests {
                 }
                 let s = q.counters().snapshot();
                 prop_assert_eq!(s.accepted, s.delivered + s.refused + s.dropped + s.spooled + s.queued);
-                prop_assert_eq!(q.oldest().is_some(), q.lock().lines.len() > 0);
+                prop_assert_eq!(q.oldest().is_some(), !q.lock().lines.is_empty());
                 prop_assert!(s.queued_bytes <= bytes as u64);
             }
         }

@@ -133,6 +133,14 @@ mod tests {
              paths=0i,flows=0i,suspect=0i,delivered=0i,refused=0i,dropped=0i,queued=0i,spooled=7i,\
              lateness_mean=1.5,lateness_p99=2,lateness_max=3 2500000000\n"
         );
+        let point = String::from_utf8(stats.point().line().expect("line")).expect("text");
+        let fields =
+            point.split(' ').rev().nth(1).expect("fields").split(',').filter_map(|field| field.split('=').next());
+        let mut fields: Vec<String> = fields.map(str::to_string).collect();
+        let mut documented = crate::sink::record::samples::documented("The collector's own state");
+        fields.sort();
+        documented.sort();
+        assert_eq!(fields, documented);
         let silent = CollectorStats { lateness: None, ..stats };
         assert!(!String::from_utf8(silent.point().line().expect("line")).expect("text").contains("lateness"));
     }

@@ -203,9 +203,7 @@ fn nothing_that_was_synced_is_lost(mut database: Database) {
     let so_far = output.complete();
     output.wait_for(so_far + 1);
     database.run();
-    let so_far = output.complete();
-    output.wait_for(so_far + 1);
-    // away and back at once, in the middle of whatever is being sent
+    // away and back at once, in the middle of catching up
     database.stop();
     database.run();
     let so_far = output.complete();
@@ -262,7 +260,7 @@ fn nothing_that_was_synced_is_lost(mut database: Database) {
     let of_second = second_output.all();
     let lost = of_second.difference(&distinct).count();
     assert_eq!(lost, 0, "of {} of the second collector", of_second.len());
-    assert!(safe.len() >= 4 * PATHS && of_second.len() >= PATHS);
+    assert!(safe.len() >= 3 * PATHS && of_second.len() >= PATHS);
     // nothing else: what is beyond was closed after the last look at the first one's output
     safe.extend(of_second);
     let beyond: Vec<_> = distinct.difference(&safe).filter(|(end, _)| *end <= last).collect();

@@ -209,7 +209,7 @@ mod tests {
             ..Options::new(Target::parse("https://db?db=x", None).expect("target"))
         };
         for path in ["/no/such/file", "/dev/null"] {
-            let error = agent(&options(path)).err().expect("error").to_string();
+            let error = agent(&options(path)).expect_err("error").to_string();
             assert!(error.starts_with(&format!("influx: cannot use the certificates in {path}: ")), "{error}");
         }
     }

@@ -1,3 +1,5 @@
+//! What was appended comes out, once, in order, whole or not at all; after crashes, cuts and wrong bytes, too.
+
 use super::*;
 use proptest::prelude::*;
 use std::os::unix::fs::PermissionsExt;
