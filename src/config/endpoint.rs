@@ -5,30 +5,30 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
-/// Takes `text` apart; the port is `default` when it is not written, and `kind` names it in errors (`UDP port`).
+/// Takes `text` apart; a port that is not written is none. Errors call it `kind` (`UDP port`) and name the `default`.
 ///
 /// # Errors
 /// What is wrong and what to write instead.
-pub fn host_and_port(text: &str, default: u16, kind: &str) -> Result<(String, u16), String> {
+pub fn host_and_port(text: &str, default: u16, kind: &str) -> Result<(String, Option<u16>), String> {
     let port = |s: &str| match s.parse::<u16>() {
-        Ok(port) if port > 0 => Ok(port),
+        Ok(port) if port > 0 => Ok(Some(port)),
         _ => Err(format!("`{s}` is not a {kind}; write 1 to 65535, or leave it out for {default}")),
     };
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         match rest.split_once(']') {
-            Some((host, "")) => (host, default),
+            Some((host, "")) => (host, None),
             Some((host, tail)) if tail.starts_with(':') => (host, port(&tail[1..])?),
             _ => return Err(format!("an address in brackets is written [2001:db8::1] or [2001:db8::1]:{default}")),
         }
     } else if text.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()) {
-        (text, default)
+        (text, None)
     } else {
         match text.rsplit_once(':') {
             Some((host, _)) if host.contains(':') => {
                 return Err(format!("`{text}` is not an IPv6 address; with a port write [2001:db8::1]:{default}"));
             }
             Some((host, tail)) => (host, port(tail)?),
-            None => (text, default),
+            None => (text, None),
         }
     };
     if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {
@@ -41,6 +41,7 @@ pub fn host_and_port(text: &str, default: u16, kind: &str) -> Result<(String, u1
 ///
 /// # Errors
 /// The formatter's own.
-pub fn write(f: &mut fmt::Formatter<'_>, host: &str, port: u16) -> fmt::Result {
-    if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+pub fn write(f: &mut fmt::Formatter<'_>, host: &str, port: Option<u16>) -> fmt::Result {
+    if host.contains(':') { write!(f, "[{host}]") } else { f.write_str(host) }?;
+    port.map_or(Ok(()), |port| write!(f, ":{port}"))
 }

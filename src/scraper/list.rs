@@ -28,7 +28,7 @@ pub struct Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        endpoint::write(f, &self.host, self.port)
+        endpoint::write(f, &self.host, Some(self.port))
     }
 }
 
@@ -45,7 +45,7 @@ impl FromStr for Address {
         if let Some(odd) = host.chars().find(|c| !fits(*c)) {
             return Err(format!("`{host}` has `{odd}` in it, which no host name has; write HOST or HOST:PORT"));
         }
-        Ok(Address { host: host.to_ascii_lowercase(), port })
+        Ok(Address { host: host.to_ascii_lowercase(), port: port.unwrap_or(DEFAULT_PORT) })
     }
 }
 

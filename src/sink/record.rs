@@ -213,9 +213,7 @@ pub(super) fn flow_loss_percent(flow: &FlowSummary) -> f64 {
 
 /// The method's name in every output.
 pub fn method_name(method: MethodKind) -> &'static str {
-    match method {
-        MethodKind::Udp => "udp",
-    }
+    method.name()
 }
 
 /// The method of a name; `None` when this version has none of it.
@@ -224,7 +222,7 @@ pub(super) fn method_of(name: &str) -> Option<MethodKind> {
 }
 
 /// Every method.
-const METHODS: [MethodKind; 1] = [MethodKind::Udp];
+const METHODS: [MethodKind; 3] = MethodKind::ALL;
 
 /// The suspicion of a name; `None` when this version has none of it.
 pub(super) fn suspicion_of(name: &str) -> Option<Suspicion> {
@@ -478,6 +476,8 @@ mod tests {
         // what is new does not compile here until it is listed
         let method = |method| match method {
             MethodKind::Udp => 0,
+            MethodKind::Llama => 1,
+            MethodKind::LlamaPython => 2,
         };
         let suspicion = |suspicion| match suspicion {
             Suspicion::LocalDrops => 0,
