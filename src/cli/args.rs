@@ -370,7 +370,8 @@ pub struct SpoolArgs {
   llama scraper --collectors host1,host2:5001 --influx 'http://db:8086?db=llama'
       Pulls two collectors every 30 seconds and writes their summaries to InfluxDB 1.x (or VictoriaMetrics)
   llama scraper --collectors @hosts.txt --influx 'http://db:8086?db=llama' --spool /var/lib/llama --api [::]:5001
-      Collectors from a file, one per line; summaries survive a database that is away; state at http://HOST:5001/
+      Collectors from a file, one per line, read again when it changes; summaries survive a database that is away, and
+      a restart goes on where it ended; state at http://HOST:5001/api/v1/collectors
 
 Collectors of the first LLAMA are read as well. Exit status: 0 after --duration or a signal, 1 on a failure,
 2 when flags are wrong.")]
@@ -390,9 +391,12 @@ pub struct ScraperArgs {
     /// Append summaries to this file as JSON lines; - is standard output
     #[arg(long, short, value_name = "FILE|-", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
-    /// How often every collector is asked
-    #[arg(long, short, value_name = "TIME", value_parser = values::duration, default_value = "30s")]
+    /// How often every collector is asked: 100ms to 1h
+    #[arg(long, short, value_name = "TIME", value_parser = values::interval, default_value = "30s")]
     pub interval: Duration,
+    /// Remember in this file how far each collector was pulled, across restarts [default: scraper-positions in --spool DIR]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub positions: Option<PathBuf>,
     /// Serve the state of the collectors and metrics here [default: not served]
     #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
     pub api: Option<SocketAddr>,
@@ -491,14 +495,16 @@ impl Cli {
 
     /// What one flag alone cannot tell.
     fn check(&self) -> Result<(), String> {
+        let token = |influx: &Option<String>, token: &Option<String>| match (influx, token) {
+            (None, Some(_)) if std::env::var_os("INFLUX_TOKEN").is_none() => {
+                Err("--influx-token: a token without a database to use it on; add --influx URL".into())
+            }
+            _ => Ok(()),
+        };
         match &self.mode {
             Mode::Ping(args) => args.check(),
-            Mode::Collector(args) => match (&args.influx, &args.influx_token) {
-                (None, Some(_)) if std::env::var_os("INFLUX_TOKEN").is_none() => {
-                    Err("--influx-token: a token without a database to use it on; add --influx URL".into())
-                }
-                _ => Ok(()),
-            },
+            Mode::Collector(args) => token(&args.influx, &args.influx_token),
+            Mode::Scraper(args) => token(&args.influx, &args.influx_token),
             _ => Ok(()),
         }
     }

@@ -5,6 +5,7 @@
 //! [`super::args`].
 
 use crate::config::dscp as class;
+use crate::config::endpoint;
 use crate::config::keys;
 use crate::config::plan;
 use crate::net::features::IoChoice;
@@ -65,11 +66,7 @@ pub struct Destination {
 
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
-        match self.host.contains(':') {
-            true => write!(f, "[{}]{port}", self.host),
-            false => write!(f, "{}{port}", self.host),
-        }
+        endpoint::write(f, &self.host, self.port)
     }
 }
 
@@ -77,31 +74,8 @@ impl FromStr for Destination {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Destination, String> {
-        let port = |s: &str| match s.parse::<u16>() {
-            Ok(port) if port > 0 => Ok(Some(port)),
-            _ => Err(format!("`{s}` is not a UDP port; write 1 to 65535, or leave it out for {DEFAULT_PORT}")),
-        };
-        let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-            match rest.split_once(']') {
-                Some((host, "")) => (host, None),
-                Some((host, tail)) if tail.starts_with(':') => (host, port(&tail[1..])?),
-                _ => return Err("an address in brackets is written [2001:db8::1] or [2001:db8::1]:8100".into()),
-            }
-        } else if text.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()) {
-            (text, None)
-        } else {
-            match text.rsplit_once(':') {
-                Some((host, _)) if host.contains(':') => {
-                    return Err(format!("`{text}` is not an IPv6 address; with a port write [2001:db8::1]:8100"));
-                }
-                Some((host, tail)) => (host, port(tail)?),
-                None => (text, None),
-            }
-        };
-        if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {
-            return Err(format!("`{host}` is neither an address nor a host name; write HOST or HOST:PORT"));
-        }
-        Ok(Destination { host: host.to_owned(), port })
+        let (host, port) = endpoint::host_and_port(text, DEFAULT_PORT, "UDP port")?;
+        Ok(Destination { host, port })
     }
 }
 

@@ -8,6 +8,7 @@
 mod assemble;
 mod draft;
 pub mod dscp;
+pub mod endpoint;
 mod file;
 pub mod key_file;
 pub mod keys;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// A loopback address that no other test process uses, so that a port which is free now is free
 /// also when the server is started later: nothing else binds or connects from there.
-fn own_address() -> IpAddr {
+pub fn own_address() -> IpAddr {
     static SERVERS: AtomicU32 = AtomicU32::new(0);
     // process numbers have at most 22 bits; the top two bits keep away from 127.0.0.1
     let host = (std::process::id() & 0x003f_ffff) | ((1 + SERVERS.fetch_add(1, Relaxed) % 2) << 22);

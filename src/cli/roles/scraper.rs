@@ -1,12 +1,169 @@
 //! `llama scraper`.
 
+use super::LOOK;
 use crate::cli::args::{LogArgs, ScraperArgs};
-use crate::cli::exit::{Done, Ended};
+use crate::cli::collectors::{self, Row};
+use crate::cli::exit::{self, Done, Ended, Failure};
+use crate::cli::screen::Screen;
+use crate::cli::units::several;
+use crate::cli::{layout, signals};
+use crate::http::metrics::{self, process, server as server_metrics, sinks as sink_metrics};
+use crate::http::recent::{self, Recent};
+use crate::http::server::{Limits as ServerLimits, Server};
+use crate::scraper::gate::Room;
+use crate::scraper::list::Source;
+use crate::scraper::{self, Error, Options, Scraper, View};
+use crate::sink::{Limits, SinkError, Sinks, influx, spool};
+use crate::time::{Clock, Monotonic, SystemClock, nanos};
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// How long the end waits for destinations to take what is queued.
+const FLUSH: Duration = Duration::from_secs(5);
+/// How often the table is redrawn and health looked at.
+const REDRAW: Duration = Duration::from_secs(1);
+/// The file of positions in the spool's directory.
+const POSITIONS: &str = "scraper-positions";
+
+/// What standard output shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Show {
+    Nothing,
+    Lines,
+    Table,
+}
 
 /// Pulls collectors until a signal or `--duration`.
 ///
 /// # Errors
-/// Options that cannot be are usage errors.
-pub fn scraper(_args: &ScraperArgs, _log: &LogArgs) -> Ended {
-    Ok(Done::Fine)
+/// Options that cannot be are usage errors; the API's address is taken.
+pub fn scraper(args: &ScraperArgs, log: &LogArgs) -> Ended {
+    let source = Source::of_flag(&args.collectors);
+    // before anything is opened: a list that is wrong changes nothing
+    let listed = source.read().map_err(Failure::usage)?;
+    // before any thread is started, those of the destinations too: they inherit the blocked signals
+    let stop = signals::stop_flag()?;
+    let limits = Limits::default();
+    let sinks = sinks(args, limits)?;
+    let to_stdout = args.output.as_deref() == Some(Path::new("-"));
+    let show = match std::io::stdout().is_terminal() {
+        _ if log.quiet || to_stdout => Show::Nothing,
+        true => Show::Table,
+        false if sinks.is_empty() => Show::Lines,
+        false => Show::Nothing,
+    };
+    let positions =
+        args.positions.clone().or_else(|| args.spool.directory.as_ref().map(|directory| directory.join(POSITIONS)));
+    let spool_bytes = args.spool.directory.as_ref().map(|_| args.spool.max_bytes);
+    let options = Options { source, interval: args.interval, positions, room: Room { limits, spool_bytes } };
+    let recent = args.api.map(|_| Arc::new(Recent::new(recent::Limits::default())));
+    let scraper = Scraper::start(options, sinks, recent).map_err(|error| match error {
+        Error::List(_) | Error::Positions { .. } => Failure::usage(error),
+        Error::Thread(_) => error.into(),
+    })?;
+    let view = scraper.view();
+    let server = args.api.map(|bind| serve(bind, &view)).transpose()?;
+    let collectors = several(listed.collectors.len() as u64, "collector");
+    tracing::info!("{collectors}, each pulled every {:?}, {} at a time", args.interval, scraper::PULLERS);
+
+    let end = args.duration.map(|duration| SystemClock.monotonic().after(duration));
+    let shown = run(&view, show, end, || stop.load(Ordering::Relaxed));
+    let left = scraper.stop(FLUSH);
+    if let Some(server) = server {
+        server.stop();
+    }
+    shown?;
+    if show != Show::Nothing {
+        exit::print(&format!("{}\n", collectors::total(&rows(&view), SystemClock.wall(), view.pause())))?;
+    }
+    for left in &left {
+        tracing::error!("{left}");
+    }
+    if left.is_empty() { Ok(Done::Fine) } else { Err(anyhow::anyhow!("not everything was delivered").into()) }
+}
+
+/// The destinations that were asked for.
+fn sinks(args: &ScraperArgs, limits: Limits) -> Result<Sinks, Failure> {
+    let wrong = |error: SinkError| match error {
+        SinkError::Thread { .. } => error.into(),
+        _ => Failure::usage(error),
+    };
+    let mut sinks = Sinks::new();
+    if let Some(url) = &args.influx {
+        let target = influx::Target::parse(url, args.influx_token.as_deref()).map_err(Failure::usage)?;
+        let spool = args.spool.directory.as_ref().map(|directory| spool::Options {
+            directory: directory.clone(),
+            max_bytes: args.spool.max_bytes,
+            max_age: args.spool.max_age,
+        });
+        sinks.add_influx(influx::Options { spool, ..influx::Options::new(target) }, limits).map_err(wrong)?;
+    }
+    if let Some(file) = &args.output {
+        sinks.add_json_lines(file, limits).map_err(wrong)?;
+    }
+    Ok(sinks)
+}
+
+/// Serves the scraper's state and metrics.
+fn serve(bind: SocketAddr, view: &View) -> Result<Server, Failure> {
+    let started = server_metrics::Started::new(OnceLock::new());
+    let sources: Vec<metrics::Source> = vec![
+        Box::new(|page| process::write_build(page, "scraper")),
+        Box::new({
+            let view = view.clone();
+            move |page| {
+                scraper::metrics::write(page, &view);
+                sink_metrics::write(page, view.sinks());
+                if let Some(recent) = view.recent() {
+                    server_metrics::write_recent(page, recent);
+                }
+            }
+        }),
+        Box::new({
+            let started = Arc::clone(&started);
+            move |page| server_metrics::write(page, &started)
+        }),
+        Box::new(process::write),
+    ];
+    let router = scraper::api::router(view.clone()).merge(metrics::router(sources));
+    let server = Server::start(bind, router, ServerLimits::default(), "--api")?;
+    let _ = started.set(server.counters());
+    tracing::info!("API at http://{}/", server.address());
+    Ok(server)
+}
+
+/// Shows the collectors until the end.
+fn run(view: &View, show: Show, end: Option<Monotonic>, stopped: impl Fn() -> bool) -> std::io::Result<()> {
+    let mut screen = Screen::stdout();
+    let (mut drawn, mut printed) = (None::<Monotonic>, SystemClock.monotonic());
+    loop {
+        let now = SystemClock.monotonic();
+        // as `scraper --output - | head -1` expects
+        if stopped() || end.is_some_and(|end| now >= end) || view.all_gone() {
+            return Ok(());
+        }
+        let wall = SystemClock.wall();
+        if drawn.is_none_or(|drawn| now.since(drawn) >= nanos(REDRAW)) {
+            drawn = Some(now);
+            // so that the API can say since when
+            let _ = view.reasons(wall);
+            if show == Show::Table {
+                let width = layout::terminal_width();
+                screen.draw(&collectors::render(&rows(view), wall, view.pause(), width, collectors::ROWS))?;
+            }
+        }
+        if show == Show::Lines && now.since(printed) >= nanos(view.pause()) {
+            printed = now;
+            exit::print(&collectors::plain(&rows(view), wall, view.pause()))?;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn rows(view: &View) -> Vec<Row> {
+    view.collectors().iter().map(|collector| (collector.address.to_string(), collector.status())).collect()
 }

@@ -7,6 +7,7 @@ use super::query::Parameters;
 use super::{Health, Reason, State};
 use crate::http::answer::{Refusal, json};
 use crate::http::counters::{Counters, CountersSnapshot};
+use crate::http::recent::RecentCounters;
 use crate::sink::{SinkSnapshot, rfc3339};
 use crate::time::{Clock, SystemClock, Wall};
 use axum::Extension;
@@ -127,15 +128,17 @@ impl From<CountersSnapshot> for HttpRecord {
     }
 }
 
-#[derive(Serialize)]
-struct SummariesRecord {
+/// What is kept to be asked for, as the API shows it.
+#[derive(Debug, Serialize)]
+pub struct SummariesRecord {
     held: u64,
     bytes: u64,
     evicted: u64,
 }
 
-#[derive(Serialize)]
-struct SinkRecord {
+/// A sink's counters as the API shows them.
+#[derive(Debug, Serialize)]
+pub struct SinkRecord {
     name: String,
     accepted: u64,
     delivered: u64,
@@ -146,6 +149,12 @@ struct SinkRecord {
     attempts: u64,
     failed_attempts: u64,
     last_error: Option<String>,
+}
+
+impl From<RecentCounters> for SummariesRecord {
+    fn from(kept: RecentCounters) -> SummariesRecord {
+        SummariesRecord { held: kept.held, bytes: kept.bytes, evicted: kept.evicted }
+    }
 }
 
 impl From<SinkSnapshot> for SinkRecord {
@@ -186,7 +195,7 @@ pub(super) async fn health(
         flows: plan.flows.len(),
         probes_per_second: plan.rate(),
         features: features.into_iter().collect(),
-        summaries: SummariesRecord { held: kept.held, bytes: kept.bytes, evicted: kept.evicted },
+        summaries: kept.into(),
         sinks: state.sinks.iter().map(|sink| sink.snapshot().into()).collect(),
         http: http.snapshot().into(),
     }))

@@ -5,13 +5,15 @@
 use super::query::Parameters;
 use super::{State, long_list};
 use crate::http::answer::{Refusal, json_text};
-use crate::http::recent::{Page, Range};
+use crate::http::recent::{Page, Range, Recent};
 use crate::sink::record::{OwnedRecord, SummaryRecord};
 use crate::summary::Summary;
 use crate::time::Wall;
-use axum::extract;
+use axum::Router;
+use axum::extract::{self, FromRef};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
+use axum::routing::get;
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -57,12 +59,26 @@ fn answer(head: String, summaries: Vec<Numbered>, histogram: bool) -> Response {
     json_text(long_list(&format!(r#"{head}"summaries":["#), summaries.into_iter(), write, "]}"))
 }
 
+impl FromRef<State> for Arc<Recent> {
+    fn from_ref(state: &State) -> Arc<Recent> {
+        Arc::clone(&state.recent)
+    }
+}
+
+/// `GET /api/v1/summaries` alone, for a role that has no plan.
+pub fn router(recent: Arc<Recent>) -> Router {
+    Router::new().route("/api/v1/summaries", get(summaries)).with_state(recent)
+}
+
 /// `GET /api/v1/summaries`.
-pub(super) async fn summaries(extract::State(state): extract::State<State>, uri: Uri) -> Result<Response, Refusal> {
+pub(super) async fn summaries(
+    extract::State(recent): extract::State<Arc<Recent>>,
+    uri: Uri,
+) -> Result<Response, Refusal> {
     let parameters = Parameters::of(&uri, &["after", "limit", "from", "to", "path", "histogram"])?;
     let limit = parameters.number("limit", 1..=MOST_SUMMARIES)?.unwrap_or(MOST_SUMMARIES) as usize;
     let histogram = parameters.flag("histogram")?;
-    let instance = state.recent.instance();
+    let instance = recent.instance();
     let after = parameters.number("after", 0..=u64::MAX)?;
     let (from, to, path) = (parameters.instant("from")?, parameters.instant("to")?, parameters.path("path")?);
     let ranged = from.is_some() || to.is_some() || path.is_some();
@@ -72,7 +88,7 @@ pub(super) async fn summaries(extract::State(state): extract::State<State>, uri:
             Err(Refusal::new(StatusCode::BAD_REQUEST, error, "ask by sequence or by time"))
         }
         (Some(after), false) => {
-            let Page { instance, first, newest, next, lost, summaries } = state.recent.after(after, limit);
+            let Page { instance, first, newest, next, lost, summaries } = recent.after(after, limit);
             let numbers = format!(r#""first":{first},"newest":{newest},"next":{next},"lost":{lost},"#);
             Ok(answer(format!(r#"{{"instance":"{instance}",{numbers}"#), summaries, histogram))
         }
@@ -82,11 +98,11 @@ pub(super) async fn summaries(extract::State(state): extract::State<State>, uri:
                 let error = "to is before from";
                 return Err(Refusal::new(StatusCode::BAD_REQUEST, error, "give the earlier instant as from"));
             }
-            let (summaries, more) = state.recent.range(&range, limit);
+            let (summaries, more) = recent.range(&range, limit);
             Ok(answer(format!(r#"{{"instance":"{instance}","more":{more},"#), summaries, histogram))
         }
         (None, false) => {
-            let latest = state.recent.latest();
+            let latest = recent.latest();
             let more = latest.paths.len() > limit;
             let paths = latest.paths.iter().take(limit);
             let summaries = paths.map(|path| (path.sequence, Arc::clone(&path.summary))).collect();
