@@ -91,7 +91,25 @@ impl StampRing {
     ///
     /// # Errors
     /// The ring is broken.
-    pub fn drain(&mut self, mut on: impl FnMut(Stamp)) -> io::Result<()> {
+    pub fn drain(&mut self, on: impl FnMut(Stamp)) -> io::Result<()> {
+        self.take(on)?;
+        if self.ended.is_empty() {
+            return Ok(());
+        }
+        self.rearmed += self.ended.len() as u64;
+        self.arm()
+    }
+
+    /// Ends what is armed and calls `on` for every stamp that came before. Later ones wait in the sockets.
+    ///
+    /// # Errors
+    /// The ring is broken.
+    pub fn close(&mut self, on: impl FnMut(Stamp)) -> io::Result<()> {
+        let _ = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any()); // nothing armed is no error
+        self.take(on)
+    }
+
+    fn take(&mut self, mut on: impl FnMut(Stamp)) -> io::Result<()> {
         enter_ring(&self.ring.submitter(), 0, 0, None, false)?;
         for completion in self.ring.completion() {
             let socket = SocketId(completion.user_data() as u16);
@@ -112,11 +130,7 @@ impl StampRing {
             let wall = Wall(seconds.wrapping_mul(1_000_000_000).wrapping_add(ns));
             on(Stamp { socket, key: completion.result() as u32, at: Timestamp { wall, source } });
         }
-        if self.ended.is_empty() {
-            return Ok(());
-        }
-        self.rearmed += self.ended.len() as u64;
-        self.arm()
+        Ok(())
     }
 }
 
