@@ -52,6 +52,8 @@ pub struct Progress {
     pub clock_steps: Cell,
     /// Tallies given up because the summary thread fell behind.
     pub given_up: Cell,
+    /// The oldest interval that is not closed: all probes of earlier ones are decided.
+    pub oldest_open: Cell,
     /// The last errno of a failed send; 0: none.
     pub last_send_error: Cell,
     /// Datagrams dropped by the sockets for want of buffer.

@@ -278,13 +278,13 @@ fn nothing_is_lost_when_a_network_follows_another_over_the_same_sockets() {
                             uring::UringNetwork::new(&mut ring, sockets, &LIMITS, &features).expect("starts");
                         network.wait(Wait::Until(warm)).expect("works");
                         send(&mut |d| network.outbox().send(d, number(d.key)));
-                        sockets = network.close(&mut take).expect("ends");
+                        sockets = network.close(&mut take).expect("ends").0;
                     }
                     Io::Mmsg => {
                         let mut network = mmsg::MmsgNetwork::new(sockets, &LIMITS, &features).expect("starts");
                         network.wait(Wait::Until(warm)).expect("works");
                         send(&mut |d| network.outbox().send(d, number(d.key)));
-                        sockets = network.close(&mut take);
+                        sockets = network.close(&mut take).0;
                     }
                 }
                 if round == 0 {

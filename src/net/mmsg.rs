@@ -173,15 +173,15 @@ impl MmsgNetwork {
         })
     }
 
-    /// Hands over what is queued, tells the sends that failed, and gives the sockets back for another network. What
+    /// Hands over what is queued, tells the sends that failed, and gives the sockets back for another network, with the counters. What
     /// they have received waits in them.
-    pub fn close(mut self, mut on: impl FnMut(Event<'_>)) -> Vec<Socket> {
+    pub fn close(mut self, mut on: impl FnMut(Event<'_>)) -> (Vec<Socket>, NetCounters) {
         self.outbox.flush();
         self.drain_failures(&mut |_, event| on(event));
         let mut sockets = self.outbox.sockets;
         self.outbox.keys.carry(&mut sockets);
         self.drops.carry(&mut sockets);
-        sockets
+        (sockets, self.counters)
     }
 
     fn drain_failures(&mut self, on: &mut impl FnMut(&mut MmsgOutbox, Event<'_>)) {

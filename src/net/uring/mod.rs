@@ -355,12 +355,12 @@ impl<'r> UringNetwork<'r> {
         }
     }
 
-    /// Hands over what is queued, tells what has come in, and gives the sockets back for another network. What
+    /// Hands over what is queued, tells what has come in, and gives the sockets back for another network, with the counters. What
     /// they receive from now on waits in them, with its stamps.
     ///
     /// # Errors
     /// The ring is broken, or does not end what is armed.
-    pub fn close(mut self, mut on: impl FnMut(Event<'_>)) -> io::Result<Vec<Socket>> {
+    pub fn close(mut self, mut on: impl FnMut(Event<'_>)) -> io::Result<(Vec<Socket>, NetCounters)> {
         self.outbox.enter(0, None)?;
         self.closing = true;
         // nothing to cancel is no error here
@@ -388,8 +388,9 @@ impl<'r> UringNetwork<'r> {
         self.drops.carry(&mut sockets);
         // the ring lets go of the files before they can be closed
         self.stamps = None;
+        let counters = self.counters;
         drop(self);
-        Ok(sockets)
+        Ok((sockets, counters))
     }
 
     fn arm_receive(&mut self, socket: SocketId) {
