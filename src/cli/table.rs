@@ -58,7 +58,7 @@ impl Board {
         Board::default()
     }
 
-    /// Takes in the summaries of one interval.
+    /// Takes in the summaries of one interval: all paths that are probed. Others were removed by a reload.
     pub fn update<S: Borrow<Summary>>(&mut self, summaries: &[S]) {
         self.intervals += 1;
         for row in &mut self.rows {
@@ -72,13 +72,14 @@ impl Board {
             let path = &summary.path;
             let key = (path.src, path.dst, path.method, path.dscp);
             let at = *self.index.entry(key).or_insert_with(|| {
-                self.rows.push(Row::new(key, path));
+                self.rows.push(Row::new(key));
                 self.rows.len() - 1
             });
             self.rows[at].take(summary);
         }
-        for row in self.rows.iter_mut().filter(|row| !row.fresh) {
-            row.push(None);
+        if self.rows.iter().any(|row| !row.fresh) {
+            self.rows.retain(|row| row.fresh);
+            self.index = self.rows.iter().enumerate().map(|(at, row)| (row.key, at)).collect();
         }
     }
 
@@ -133,13 +134,9 @@ impl Board {
 }
 
 impl Row {
-    fn new(key: Key, path: &Path) -> Row {
-        let mut label = path.group.clone();
-        for (name, value) in path.tags.iter() {
-            label += &format!(" {name}={value}");
-        }
+    fn new(key: Key) -> Row {
         Row {
-            label: layout::cut(label.trim(), LABEL),
+            label: String::new(),
             key,
             sent: 0,
             loss: 0.0,
@@ -156,6 +153,7 @@ impl Row {
     fn take(&mut self, summary: &Summary) {
         let dash = || "–".to_owned();
         self.fresh = true;
+        self.label = label(&summary.path); // a reload may give other tags
         self.sent = summary.counts.left();
         self.loss = summary.counts.loss_percent();
         self.p50 = summary.rtt.map_or_else(dash, |rtt| time(rtt.p50 as f64));
@@ -179,6 +177,11 @@ impl Row {
         let recent = self.losses.iter().flatten().fold(0.0, |most: f64, loss| most.max(*loss));
         1000.0 * self.loss + recent
     }
+}
+
+fn label(path: &Path) -> String {
+    let tags = path.tags.iter().map(|(name, value)| format!(" {name}={value}"));
+    layout::cut((path.group.clone() + &tags.collect::<String>()).trim(), LABEL)
 }
 
 fn suspicions(summary: &Summary) -> String {

@@ -18,7 +18,7 @@ use super::summaries::Coverage;
 use super::turn::{Answer, Change, Turn};
 use crate::config::diff::{self, Numbers};
 use crate::config::{Matching, Plan};
-use crate::net::Limits;
+use crate::net::{Limits, thread};
 use crate::probe::IntervalId;
 use crate::probe::random::Random;
 use crate::time::{Clock, Monotonic, SystemClock};
@@ -382,7 +382,8 @@ pub fn needs_restart(old: &Plan, new: &Plan, workers: usize) -> Vec<String> {
         let said = |api: Option<SocketAddr>| api.map_or("none".to_owned(), |api| api.to_string());
         found.push(format!("api.bind: {} asked, {} in use; restart", said(new.api), said(old.api)));
     }
-    let wanted = super::workers_wanted(new);
+    let cpus = thread::allowed_cpus().map_or(usize::MAX, |cpus| cpus.len());
+    let wanted = super::workers_wanted(new).min(cpus);
     if wanted > workers {
         let rate = new.rate();
         found.push(format!(

@@ -1,5 +1,6 @@
 //! `llama collector`.
 
+use super::reload::{self, OnHangup, Origin};
 use super::{LOOK, allow_sockets, cores};
 use crate::cli::args::{CollectorArgs, LogArgs};
 use crate::cli::exit::{self, Done, Ended, Failure};
@@ -8,9 +9,10 @@ use crate::cli::table::Board;
 use crate::cli::units::several;
 use crate::cli::{layout, signals, table};
 use crate::collector::{Collector, Error, Options};
-use crate::config::{self, Plan};
+use crate::config::Plan;
 use crate::sink::{Limits, SinkError, Sinks, influx};
 use crate::summary::Summary;
+use sd_notify::NotifyState;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,16 +27,13 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// # Errors
 /// A configuration that is wrong is a usage error.
 pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
-    let loaded = match &args.config {
-        Some(file) => config::load(file, args.dst_port, &config::System),
-        None => config::without_file(&config::System),
-    }
-    .map_err(Failure::usage)?;
+    let origin = Origin { file: args.config.clone(), dst_port: args.dst_port };
+    let loaded = origin.load().map_err(Failure::usage)?;
     for warning in &loaded.warnings.list {
         tracing::warn!("{warning}");
     }
     // before any thread is started, those of the destinations too: they inherit the blocked signals
-    let stop = signals::stop_flag()?;
+    let (stop, hangups) = signals::stop_flag_and_hangups()?;
     let mut sinks = Sinks::new();
     if let Some(url) = &args.influx {
         let target = influx::Target::parse(url, args.influx_token.as_deref()).map_err(Failure::usage)?;
@@ -55,7 +54,8 @@ pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
     } else {
         Show::Nothing
     };
-    run(&Arc::new(loaded.plan), &options, sinks, show, &stop)
+    let hangup = OnHangup::new(origin, hangups);
+    run(&Arc::new(loaded.plan), &options, sinks, show, &stop, Some(hangup))
 }
 
 /// A destination that cannot be is the command line's fault.
@@ -77,11 +77,18 @@ pub enum Show {
     Table,
 }
 
-/// Runs a collector over a plan until `stop` is set or its duration is over.
+/// Runs a collector over a plan until `stop` is set or its duration is over; reloads it as `hangup` says.
 ///
 /// # Errors
 /// What the kernel refused, at the start or later.
-pub fn run(plan: &Arc<Plan>, options: &Options, sinks: Sinks, show: Show, stop: &AtomicBool) -> Ended {
+pub fn run(
+    plan: &Arc<Plan>,
+    options: &Options,
+    sinks: Sinks,
+    show: Show,
+    stop: &AtomicBool,
+    mut hangup: Option<OnHangup>,
+) -> Ended {
     allow_sockets(plan.sources.len())?;
     let sinks = Arc::new(sinks);
     let (view_out, view) = crossbeam_channel::bounded::<Vec<Summary>>(4);
@@ -99,6 +106,8 @@ pub fn run(plan: &Arc<Plan>, options: &Options, sinks: Sinks, show: Show, stop: 
         _ => error.into(),
     })?;
     announce(plan, &collector);
+    let reloader = collector.reloader();
+    reload::notify(&[NotifyState::Ready]);
     let mut board = Board::new();
     let mut screen = Screen::stdout();
     loop {
@@ -119,6 +128,9 @@ pub fn run(plan: &Arc<Plan>, options: &Options, sinks: Sinks, show: Show, stop: 
                 std::thread::sleep(LOOK);
             }
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
+        }
+        if let Some(hangup) = &mut hangup {
+            hangup.look(&reloader);
         }
         // as `collector --output - | head -1` expects
         let unread = show == Show::Nothing && sinks.all_gone();
