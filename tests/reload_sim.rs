@@ -211,7 +211,7 @@ impl Rest {
 }
 
 /// Lets the worker run until `at`, and no longer.
-fn run_until<'n>(worker: &mut Worker<&'n mut SimNetwork, SimClock>, at: Monotonic) {
+fn run_until(worker: &mut Worker<&mut SimNetwork, SimClock>, at: Monotonic) {
     let alarm = Arc::new(Turn::default());
     alarm.begin(Segment { first: IntervalId(0), start: at, interval: Duration::from_secs(1) });
     worker.await_turn(alarm);
@@ -314,7 +314,7 @@ fn run(plans: &[(u64, Arc<Plan>)], weather: &Conditions) -> Outcome {
     Outcome { summaries, arrived, progress, wire: network.truth(), series, plans, end }
 }
 
-fn take<'n>(worker: Worker<&'n mut SimNetwork, SimClock>, outfit: Outfit) -> Worker<&'n mut SimNetwork, SimClock> {
+fn take(worker: Worker<&mut SimNetwork, SimClock>, outfit: Outfit) -> Worker<&mut SimNetwork, SimClock> {
     let (network, mut bare) = worker.lay_down();
     network.reseat(&seats(&outfit));
     bare.fit(outfit);

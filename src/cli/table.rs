@@ -12,7 +12,7 @@ use crate::sink::record::suspicion_name;
 use crate::summary::{Path, Summary};
 use crate::time::Wall;
 use std::borrow::Borrow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 
 /// Intervals a sparkline looks back.
@@ -58,7 +58,7 @@ impl Board {
         Board::default()
     }
 
-    /// Takes in the summaries of one interval: all paths that are probed. Others were removed by a reload.
+    /// Takes in the summaries of one interval.
     pub fn update<S: Borrow<Summary>>(&mut self, summaries: &[S]) {
         self.intervals += 1;
         for row in &mut self.rows {
@@ -69,16 +69,23 @@ impl Board {
             self.left += summary.counts.left();
             self.unanswered += summary.counts.unanswered();
             self.end = self.end.max(summary.end);
-            let path = &summary.path;
-            let key = (path.src, path.dst, path.method, path.dscp);
+            let key = key(&summary.path);
             let at = *self.index.entry(key).or_insert_with(|| {
                 self.rows.push(Row::new(key));
                 self.rows.len() - 1
             });
             self.rows[at].take(summary);
         }
-        if self.rows.iter().any(|row| !row.fresh) {
-            self.rows.retain(|row| row.fresh);
+        for row in self.rows.iter_mut().filter(|row| !row.fresh) {
+            row.push(None);
+        }
+    }
+
+    /// Forgets all paths but these: the others were removed by a reload.
+    pub fn keep(&mut self, paths: &[Path]) {
+        let probed: HashSet<Key> = paths.iter().map(key).collect();
+        if self.rows.iter().any(|row| !probed.contains(&row.key)) {
+            self.rows.retain(|row| probed.contains(&row.key));
             self.index = self.rows.iter().enumerate().map(|(at, row)| (row.key, at)).collect();
         }
     }
@@ -177,6 +184,10 @@ impl Row {
         let recent = self.losses.iter().flatten().fold(0.0, |most: f64, loss| most.max(*loss));
         1000.0 * self.loss + recent
     }
+}
+
+fn key(path: &Path) -> Key {
+    (path.src, path.dst, path.method, path.dscp)
 }
 
 fn label(path: &Path) -> String {
@@ -344,6 +355,19 @@ path                 group   sent   loss  rtt p50      p99     ipdv  lossy flows
         board.update(&[to(2, 1000, 0)]);
         board.update(&[to(2, 1000, 0), to(3, 1000, 1000)]);
         assert!(bare(&board.render(120, ROWS)).contains("· █"));
+    }
+
+    #[test]
+    fn a_path_that_is_not_probed_any_more_goes() {
+        let mut board = Board::new();
+        let [gone, stays] = [to(2, 1000, 0), to(3, 1000, 0)];
+        board.update(&[gone, stays.clone()]);
+        let path = Path { tags: Arc::new([("rack".to_owned(), "z".to_owned())].into()), ..(*stays.path).clone() };
+        board.keep(std::slice::from_ref(&path));
+        board.update(&[Summary { path: Arc::new(path), ..stays }]);
+        let shown = bare(&board.render(120, ROWS));
+        assert!(!shown.contains("10.0.0.2") && shown.contains("10.0.0.3") && shown.contains("rack=z"), "{shown}");
+        assert!(shown.contains("1 path "), "{shown}");
     }
 
     #[test]

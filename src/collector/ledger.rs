@@ -54,9 +54,10 @@ impl Timetable {
         Timetable { segments: vec![Segment { first: IntervalId(0), start, interval }] }
     }
 
-    /// The segment that begins at `start`, with the interval after the one that `start` lies in.
+    /// The segment that begins at `start`, with the interval after the one before `start`.
     pub fn cut(&self, start: Monotonic, interval: Duration) -> Segment {
-        Segment { first: IntervalId(self.interval_at(start).0.saturating_add(1)), start, interval }
+        let before = self.interval_at(Monotonic(start.0.saturating_sub(1)));
+        Segment { first: IntervalId(before.0.saturating_add(1)), start, interval }
     }
 
     /// Adds a segment from [`Timetable::cut`] and forgets those that end before interval `needed`. The first one may be
@@ -272,6 +273,8 @@ mod tests {
         let mut table = Timetable::new(Monotonic(1_000), Duration::from_nanos(100));
         let cut = table.cut(Monotonic(1_230), Duration::from_nanos(1_000));
         assert_eq!(cut.first, IntervalId(3));
+        // between two intervals none is cut
+        assert_eq!(table.cut(Monotonic(1_200), Duration::from_nanos(1)).first, IntervalId(2));
         table.push(cut, IntervalId(1));
         let ends: Vec<u64> = (0..5).map(|interval| table.end(IntervalId(interval)).0).collect();
         assert_eq!(ends, [1_100, 1_200, 1_230, 2_230, 3_230]);

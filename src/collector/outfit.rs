@@ -7,10 +7,10 @@ use super::ledger::Segment;
 use super::worker::{Parts, Reader, Route};
 use crate::net::socket::{self, Socket};
 use crate::net::{Limits, SocketId, SocketSpec};
-use crate::probe::FlowId;
 use crate::probe::inflight::InFlight;
 use crate::probe::method::Method;
 use crate::probe::schedule::{Schedule, Sweep};
+use crate::probe::{FlowId, IntervalId};
 use crate::summary::tally::Tally;
 use crate::time::Monotonic;
 use std::io;
@@ -162,6 +162,10 @@ impl Parts {
         self.spin = outfit.spin;
         self.max_lateness_ns = outfit.max_lateness_ns;
         if let Some(cut) = cut {
+            if let Some(before) = cut.first.0.checked_sub(1) {
+                // it may have begun since the last tick; without a tally left it is missing from the summaries
+                self.ledger.open(IntervalId(before));
+            }
             left.tallies = self.ledger.renew(cut.first, outfit.tallies);
             self.timetable.push(cut, self.ledger.oldest().unwrap_or(cut.first));
         }

@@ -91,7 +91,7 @@ pub struct Reloaded {
     pub sockets: Numbers,
     /// The longest time in which a worker sent nothing, ns; what came in waited, with its stamps.
     pub pause_ns: u64,
-    /// What the plan wants and a reload cannot give, with the remedy.
+    /// What the plan wants and only a restart gives.
     pub needs_restart: Vec<String>,
 }
 
@@ -122,8 +122,18 @@ pub struct Running {
 
 #[derive(Debug)]
 struct Shared {
+    /// Locked while a reload is carried out.
     running: Mutex<Running>,
+    /// Locked for a moment.
+    shown: Mutex<Shown>,
     generation: AtomicU32,
+}
+
+/// What is in effect, for whoever wants to know.
+#[derive(Clone, Debug)]
+struct Shown {
+    plan: Arc<Plan>,
+    workers: Vec<WorkerInfo>,
 }
 
 /// Puts a collector under other plans. Clones are of one collector.
@@ -133,17 +143,22 @@ pub struct Reloader(Arc<Shared>);
 impl Reloader {
     /// For a collector that was just started.
     pub fn new(running: Running) -> Reloader {
-        Reloader(Arc::new(Shared { running: Mutex::new(running), generation: AtomicU32::new(1) }))
+        let shown = Mutex::new(running.shown());
+        Reloader(Arc::new(Shared { running: Mutex::new(running), shown, generation: AtomicU32::new(1) }))
     }
 
-    /// The plan in effect.
+    /// The plan in effect. Does not wait for a reload that is under way.
     pub fn plan(&self) -> Arc<Plan> {
-        Arc::clone(&self.lock().plan)
+        self.shown().plan.clone()
     }
 
     /// The workers under the plan in effect.
     pub fn workers(&self) -> Vec<WorkerInfo> {
-        self.lock().workers.clone()
+        self.shown().workers.clone()
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.0.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Plans the collector has had, the first included: whoever shows the plan looks whether it is another one.
@@ -175,6 +190,7 @@ impl Reloader {
         }
         let mut reloaded = running.change(plan)?;
         if reloaded.changed {
+            *self.shown() = running.shown();
             self.0.generation.fetch_add(1, Ordering::Relaxed);
             if running.rosters.iter().any(Roster::has_leaving) {
                 let reloader = self.clone();
@@ -213,6 +229,10 @@ impl Reloader {
 }
 
 impl Running {
+    fn shown(&self) -> Shown {
+        Shown { plan: Arc::clone(&self.plan), workers: self.workers.clone() }
+    }
+
     /// Whether no probe of the plan before is in flight.
     fn is_decided(&self) -> bool {
         let first = u64::from(self.timetable.last().first.0);
@@ -380,15 +400,12 @@ pub fn needs_restart(old: &Plan, new: &Plan, workers: usize) -> Vec<String> {
     let mut found = Vec::new();
     if old.api != new.api {
         let said = |api: Option<SocketAddr>| api.map_or("none".to_owned(), |api| api.to_string());
-        found.push(format!("api.bind: {} asked, {} in use; restart", said(new.api), said(old.api)));
+        found.push(format!("api.bind: {} asked, {} in use", said(new.api), said(old.api)));
     }
     let cpus = thread::allowed_cpus().map_or(usize::MAX, |cpus| cpus.len());
     let wanted = super::workers_wanted(new).min(cpus);
     if wanted > workers {
-        let rate = new.rate();
-        found.push(format!(
-            "rate_limits: {rate:.0} probes/s want {wanted} workers, {workers} run; restart, or add --cores"
-        ));
+        found.push(format!("rate_limits: {:.0} probes/s want {wanted} workers, there are {workers}", new.rate()));
     }
     found
 }

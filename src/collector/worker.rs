@@ -20,11 +20,11 @@ use super::samples::Samples;
 use super::turn::{Change, Turn};
 use crate::net::{Event, IcmpMeaning, NetCounters, Network, Outbox, Outgoing, Received, SocketId, Wait};
 use crate::probe::inflight::{Departure, InFlight};
-use crate::probe::method::Method;
+use crate::probe::method::{Method, Unreadable};
 use crate::probe::outcome::{Outcome, Record};
 use crate::probe::schedule::{Due, Schedule};
 use crate::probe::{FlowId, IntervalId, Seq};
-use crate::time::{Clock, Monotonic};
+use crate::time::{Clock, Monotonic, Timestamp};
 use crossbeam_channel::Receiver;
 use std::io;
 use std::net::SocketAddr;
@@ -483,16 +483,14 @@ impl Parts {
         match event {
             Event::Received(datagram) => self.received(&datagram, epoch),
             Event::Transmitted { socket, key, at } => {
-                let Parts { lanes, readers, former, ledger, progress, samples, .. } = self;
-                let mut known = false;
-                for reader in readers_of(readers, former, socket) {
-                    let lane = &mut lanes[usize::from(reader.lane)];
-                    known = lane.transmitted(Seq(key), at, &mut |record| note(&record, ledger, progress, samples));
-                    if known {
-                        break;
-                    }
+                let reader = self.readers[usize::from(socket.0)];
+                if !self.transmitted(reader, Seq(key), at) {
+                    let former = (0..self.former.len()).any(|i| {
+                        let (of, reader) = self.former[i];
+                        of == socket && self.transmitted(reader, Seq(key), at)
+                    });
+                    self.progress.stray_stamps.add(u64::from(!former));
                 }
-                progress.stray_stamps.add(u64::from(!known));
             }
             Event::SendFailed { socket, key, errno } => {
                 self.progress.last_send_error.set(errno.unsigned_abs().into());
@@ -503,23 +501,54 @@ impl Parts {
     }
 
     #[inline]
+    fn transmitted(&mut self, reader: Reader, seq: Seq, at: Timestamp) -> bool {
+        let Parts { lanes, ledger, progress, samples, .. } = self;
+        let lane = &mut lanes[usize::from(reader.lane)];
+        lane.transmitted(seq, at, &mut |record| note(&record, ledger, progress, samples))
+    }
+
+    #[inline]
     fn received(&mut self, datagram: &Received<'_>, clock_epoch: u8) {
-        let Parts { lanes, readers, former, methods, routes, ledger, progress, samples, .. } = self;
-        let mut readable = false;
-        for reader in readers_of(readers, former, datagram.socket) {
-            let lane = &mut lanes[usize::from(reader.lane)];
-            let Ok(reply) = methods[usize::from(reader.method)].read(datagram.payload) else { continue };
-            readable = true;
-            // only the one who was asked may answer, to the socket that asked
-            let asked = lane.flow_of(reply.seq).map(|flow| &routes[flow.0 as usize]);
-            if asked.is_some_and(|route| route.to == datagram.from && route.socket == datagram.socket) {
-                lane.reply(&reply, datagram.at, clock_epoch, &mut |record| note(&record, ledger, progress, samples));
-                return;
+        let reader = self.readers[usize::from(datagram.socket.0)];
+        let read = self.read(reader, datagram, clock_epoch);
+        if read != Ok(true) {
+            self.unexpected(datagram, clock_epoch, read);
+        }
+    }
+
+    /// Takes in a reply; false when nobody asked for it.
+    #[inline]
+    fn read(&mut self, reader: Reader, datagram: &Received<'_>, clock_epoch: u8) -> Result<bool, Unreadable> {
+        let Parts { lanes, methods, routes, ledger, progress, samples, .. } = self;
+        let lane = &mut lanes[usize::from(reader.lane)];
+        let reply = methods[usize::from(reader.method)].read(datagram.payload)?;
+        // only the one who was asked may answer, to the socket that asked
+        let asked = lane.flow_of(reply.seq).map(|flow| &routes[flow.0 as usize]);
+        if !asked.is_some_and(|route| route.to == datagram.from && route.socket == datagram.socket) {
+            return Ok(false);
+        }
+        lane.reply(&reply, datagram.at, clock_epoch, &mut |record| note(&record, ledger, progress, samples));
+        Ok(true)
+    }
+
+    /// A datagram that is no reply to the present plan's probes: one to the plan's before, or nobody's.
+    #[cold]
+    fn unexpected(&mut self, datagram: &Received<'_>, clock_epoch: u8, first: Result<bool, Unreadable>) {
+        let mut readable = first.is_ok();
+        for i in 0..self.former.len() {
+            let (of, reader) = self.former[i];
+            if of != datagram.socket {
+                continue;
+            }
+            match self.read(reader, datagram, clock_epoch) {
+                Ok(true) => return,
+                Ok(false) => readable = true,
+                Err(_) => {}
             }
         }
         match readable {
-            true => progress.unasked.add(1),
-            false => progress.unreadable.add(1),
+            true => self.progress.unasked.add(1),
+            false => self.progress.unreadable.add(1),
         }
     }
 

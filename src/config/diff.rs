@@ -11,7 +11,7 @@
 use super::dscp;
 use super::plan::{Plan, Test};
 use super::report::PlanReport;
-use crate::probe::shape::Pacing;
+use crate::probe::shape::{Pacing, StampPolicy};
 use crate::summary::Path;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -29,8 +29,10 @@ pub struct Matching {
     pub flows: Vec<Option<u32>>,
 }
 
-/// What a source is called within a plan.
-type SourceName<'p> = (SocketAddr, &'p str, Option<(&'p str, &'p str)>, u32);
+/// What sources are for: bound address, `ports` entry, and test.
+type Purpose<'p> = (SocketAddr, &'p str, Option<(&'p str, &'p str)>);
+/// What a source is called within a plan: its purpose, and which of those with the same one it is.
+type SourceName<'p> = (Purpose<'p>, u32);
 
 impl Matching {
     /// Nothing of `plan` was there before.
@@ -76,7 +78,7 @@ fn names<'p>(plan: &'p Plan, of_its_test: bool, counts: impl Fn(&usize) -> bool)
     for (test, flow) in plan.flows_by_test() {
         test_of[flow.source as usize].get_or_insert(test);
     }
-    let mut so_far: HashMap<(SocketAddr, &str, Option<(&str, &str)>), u32> = HashMap::new();
+    let mut so_far: HashMap<Purpose<'_>, u32> = HashMap::new();
     let sources = plan.sources.iter().enumerate().filter(|(i, _)| counts(i));
     let named = sources.map(|(i, source)| {
         let mut port = plan.shapes[source.shape as usize].port_name.as_str();
@@ -84,9 +86,10 @@ fn names<'p>(plan: &'p Plan, of_its_test: bool, counts: impl Fn(&usize) -> bool)
         if source.bind.port() != 0 {
             (port, test) = ("", None);
         }
-        let number = so_far.entry((source.bind, port, test)).or_default();
+        let purpose = (source.bind, port, test);
+        let number = so_far.entry(purpose).or_default();
         *number += 1;
-        (i, (source.bind, port, test, *number))
+        (i, (purpose, *number))
     });
     named.collect()
 }
@@ -212,8 +215,8 @@ impl Diff {
             let before = kept.and_then(|kept| rates.0.get(kept as usize).copied());
             before.is_some_and(|before| before != **rate)
         });
-        let mut altered = altered(tests(old), tests(new));
-        altered.extend(self::altered(ports(old, old), ports(new, old)));
+        let mut altered = altered(ports(old, old), ports(new, old));
+        altered.extend(self::altered(tests(old), tests(new)));
         Diff {
             unchanged: is_same(old, new),
             interval_s: Both { old: reports.0.interval_s, new: reports.1.interval_s },
@@ -310,11 +313,16 @@ fn ports(plan: &Plan, known: &Plan) -> BTreeMap<String, String> {
         let Some(source) = sources.map(|flow| &plan.sources[flow.source as usize]).next() else { continue };
         let class = dscp::name(shape.dscp).map_or(shape.dscp.0.to_string(), str::to_string);
         let what = format!(
-            "timeout {} ms, {class}, {} bytes, stamps {:?}, {:?}",
+            "{}, timeout {} ms, {class}, {} bytes, stamps {}",
+            format!("{:?}", shape.method).to_lowercase(),
             ms(source.loss_threshold),
             shape.size,
-            shape.stamps,
-            shape.method,
+            match shape.stamps {
+                StampPolicy::Auto => "auto".to_owned(),
+                StampPolicy::All => "all".to_owned(),
+                StampPolicy::Off => "off".to_owned(),
+                StampPolicy::OneIn(n) => format!("1 in {n}"),
+            }
         );
         let before = known.shapes.iter().find(|known| known.port_name == shape.port_name);
         let key = match &shape.key {
@@ -337,4 +345,124 @@ fn altered(old: BTreeMap<String, String>, mut new: BTreeMap<String, String>) -> 
     }
     found.extend(new.into_iter().map(|(key, is)| Altered { key, old: None, new: Some(is) }));
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, System};
+    use std::path::Path;
+
+    fn plan(text: &str) -> Plan {
+        config::parse(Path::new("a.yaml"), text, 8100, &System).unwrap_or_else(|error| panic!("{error}")).plan
+    }
+
+    const BASE: &str = "\
+ports: {a: {ip: 127.0.0.1}, b: {ip: 127.0.0.1, port: 33000, size: 100}}
+port_groups: {g: [{port: a, count: 2}, {port: b, count: 1}], h: [{port: a, count: 2}]}
+rate_limits: {r: {cps: 4}}
+tests:
+  - {targets: x, port_group: g, rate_limit: r}
+  - {targets: y, port_group: h, rate_limit: r}
+targets:
+  x: [{ip: 127.0.0.2, port: 1}, {ip: 127.0.0.3, port: 1}]
+  y: [{ip: 127.0.0.4, port: 1}]
+";
+
+    /// Flows kept, added and removed, and sockets kept, from `BASE` to what `change` makes of it.
+    fn after(change: impl FnOnce(&str) -> String) -> (usize, usize, usize, usize) {
+        let text = change(BASE);
+        assert_ne!(text, BASE, "nothing was changed");
+        let (old, new) = (plan(BASE), plan(&text));
+        let same = Matching::of(&old, &new);
+        for (new_flow, old_flow) in new.flows.iter().zip(&same.flows) {
+            let Some(old_flow) = old_flow.map(|old_flow| old.flows[old_flow as usize]) else { continue };
+            assert_eq!(same.sources[new_flow.source as usize], Some(old_flow.source));
+            let to = |plan: &Plan, flow: &super::super::plan::Flow| plan.targets[flow.target as usize].address;
+            assert_eq!(to(&new, new_flow), to(&old, &old_flow));
+        }
+        let mut kept: Vec<u32> = same.flows.iter().flatten().copied().collect();
+        kept.sort_unstable();
+        kept.dedup();
+        let numbers = Numbers::new(old.flows.len(), &same.flows);
+        assert_eq!(kept.len(), numbers.kept, "one to one");
+        (numbers.kept, numbers.added, numbers.removed, same.sources.iter().flatten().count())
+    }
+
+    #[test]
+    fn what_makes_another_flow_and_what_does_not() {
+        let replace = |from: &'static str, to: &'static str| move |text: &str| text.replace(from, to);
+        // 2 + 1 sources to two targets, 2 to one: 8 flows on 5 sockets
+        let cases: [(&str, (usize, usize, usize, usize)); 10] = [
+            ("another rate", after(replace("cps: 4", "cps: 9"))),
+            ("another pacing", after(replace("x, port_group: g", "x, pacing: poisson, port_group: g"))),
+            ("tags", after(replace("{ip: 127.0.0.4, port: 1}", "{ip: 127.0.0.4, port: 1, tags: {k: v}}"))),
+            (
+                "a target more",
+                after(replace("{ip: 127.0.0.4, port: 1}", "{ip: 127.0.0.4, port: 1}, {ip: 127.0.0.5, port: 1}")),
+            ),
+            (
+                "the targets' order",
+                after(replace(
+                    "[{ip: 127.0.0.2, port: 1}, {ip: 127.0.0.3, port: 1}]",
+                    "[{ip: 127.0.0.3, port: 1}, {ip: 127.0.0.2, port: 1}]",
+                )),
+            ),
+            ("a source port less", after(replace("g: [{port: a, count: 2}", "g: [{port: a, count: 1}"))),
+            (
+                "a group of targets by another name",
+                after(|text| text.replace("x:", "z:").replace("targets: x", "targets: z")),
+            ),
+            ("another loss threshold", after(replace("{ip: 127.0.0.1}", "{ip: 127.0.0.1, timeout: 500}"))),
+            ("another size", after(replace("size: 100", "size: 101"))),
+            (
+                "the first test gone",
+                after(|text| {
+                    let tests = text.replace("  - {targets: x, port_group: g, rate_limit: r}\n", "");
+                    assert!(plan(&tests).tests.len() == 1);
+                    tests
+                }),
+            ),
+        ];
+        let expected = [
+            (8, 0, 0, 5),
+            (8, 0, 0, 5),
+            (8, 0, 0, 5),
+            (8, 2, 0, 5),
+            (8, 0, 0, 5),
+            (6, 0, 2, 4),
+            (8, 0, 0, 5),
+            (2, 6, 6, 5),
+            (6, 2, 2, 5),
+            (2, 0, 6, 2),
+        ];
+        for ((what, found), expected) in cases.iter().zip(expected) {
+            assert_eq!(*found, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_plan_is_itself() {
+        let base = plan(BASE);
+        let same = Matching::of(&base, &plan(BASE));
+        assert!(same.flows.iter().zip(0..).all(|(old, new)| *old == Some(new)));
+        assert!(is_same(&base, &plan(BASE)));
+        assert!(
+            is_same(&base, &plan(&format!("{BASE}api: {{bind: \"127.0.0.1:5000\"}}\n"))),
+            "not a reload's business"
+        );
+        assert!(!is_same(&base, &plan(&BASE.replace("cps: 4", "cps: 5"))));
+    }
+
+    #[test]
+    fn secrets_differ_without_being_shown() {
+        let mut old = plan(BASE);
+        let mut new = old.clone();
+        for (plan, key) in [(&mut old, "sesame"), (&mut new, "simsim")] {
+            plan.shapes[0].key = Some(std::sync::Arc::new(crate::probe::shape::Key(key.as_bytes().to_vec())));
+        }
+        let altered = altered(ports(&old, &old), ports(&new, &old));
+        let said = format!("{altered:?}");
+        assert!(said.contains("another key") && !said.contains("sesame") && !said.contains("simsim"), "{said}");
+    }
 }

@@ -114,6 +114,9 @@ pub fn run(
         match view.recv_timeout(LOOK) {
             Ok(summaries) => {
                 board.update(&summaries);
+                if reloader.generation() > 1 {
+                    board.keep(&reloader.plan().paths);
+                }
                 match show {
                     Show::Table => screen.draw(&board.render(layout::terminal_width(), table::ROWS))?,
                     Show::Lines => exit::print(&table::plain(&summaries))?,

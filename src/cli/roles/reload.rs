@@ -94,8 +94,8 @@ fn hang_up(origin: &Origin, reloader: &Reloader) {
     match origin.reload(reloader) {
         Ok(reloaded) => {
             tracing::info!("{}", said(&reloaded));
-            for remedy in &reloaded.needs_restart {
-                tracing::warn!("not changed by a reload: {remedy}");
+            for what in &reloaded.needs_restart {
+                tracing::warn!("needs a restart: {what}");
             }
         }
         Err(error) => tracing::error!("not reloaded, the plan before goes on: {:#}", anyhow!(error)),
