@@ -395,7 +395,8 @@ impl<N: Network, C: Clock> Worker<N, C> {
                     .iter()
                     .zip(&*thresholds)
                     .all(|(lane, threshold)| lane.next_expiry().is_none_or(|expiry| expiry >= end.after(*threshold)));
-            if !decided && !flushed {
+            // at the end there is time: nothing is given up because the summary thread takes one after the other
+            if !decided && (!flushed || !ledger.hand_over()) {
                 break;
             }
             ledger.close_oldest();

@@ -44,7 +44,7 @@ const ENTER_ABS_TIMER: u32 = 1 << 5;
 /// below any loss threshold, so that no stamp is missed for it.
 const STAMPS_GATHER: Duration = Duration::from_micros(300);
 
-/// Rounds in which cancelled receives must end: the completion queue holds those of many sockets, not of all.
+/// Calls beyond one per socket in which cancelled receives must end.
 const CLOSING_ROUNDS: usize = 1024;
 
 const BUFFER_GROUP: u16 = 0;
@@ -275,6 +275,11 @@ impl UringOutbox<'_> {
     }
 }
 
+/// Ends what was submitted with this user data; says nothing unless it was not there.
+fn cancel(user_data: u64) -> squeue::Entry {
+    opcode::AsyncCancel::new(user_data).build().flags(squeue::Flags::SKIP_SUCCESS)
+}
+
 impl<'r> UringNetwork<'r> {
     /// A network over `ring` (from [`open_ring`]) with all sockets armed.
     ///
@@ -363,9 +368,13 @@ impl<'r> UringNetwork<'r> {
     pub fn close(mut self, mut on: impl FnMut(Event<'_>)) -> io::Result<(Vec<Socket>, NetCounters)> {
         self.outbox.enter(0, None)?;
         self.closing = true;
-        // nothing to cancel is no error here
-        let _ = self.outbox.submitter.register_sync_cancel(None, CancelBuilder::any());
-        for _ in 0..CLOSING_ROUNDS {
+        // one by one, by name: to cancel all at once the kernel walks all of them for each
+        for position in 0..self.locals.len() {
+            let armed = Token::receive(SocketId(position as u16)).to_user_data();
+            self.outbox.push(cancel(armed));
+        }
+        // the kernel runs some twenty completions per call
+        for _ in 0..self.locals.len() + CLOSING_ROUNDS {
             self.outbox.enter(0, None)?;
             self.drain(|_, event| on(event));
             if self.armed == 0 {
@@ -545,9 +554,10 @@ impl Drop for UringNetwork<'_> {
     fn drop(&mut self) {
         // cancel, then let go of the files: a ring torn down with receives armed keeps their ports
         // bound until the kernel's own clean-up ran. Errors leave just that.
-        let submitter = &self.outbox.submitter;
-        let _ = submitter.register_sync_cancel(None, CancelBuilder::any());
-        let _ = self.outbox.enter(0, None);
+        if self.armed > 0 {
+            let _ = self.outbox.submitter.register_sync_cancel(None, CancelBuilder::any());
+            let _ = self.outbox.enter(0, None);
+        }
         let _ = self.outbox.submitter.unregister_buf_ring(BUFFER_GROUP);
         let _ = self.outbox.submitter.unregister_files();
         let _ = self.outbox.enter(0, None);
