@@ -228,6 +228,70 @@ fn check_says_what_a_configuration_will_do() {
 }
 
 #[test]
+fn check_says_what_a_reload_changes() {
+    let new = MATRIX
+        .replace("cps: 4", "cps: 8")
+        .replace("timeout: 1000", "timeout: 1000, size: 64")
+        .replace("    - {ip: 127.0.0.3, port: 8100, tags: {rack: b}}\n", "    - {ip: 127.0.0.4, port: 8100}\n");
+    let (_old_dir, old_file) = configuration(MATRIX);
+    let (_new_dir, new_file) = configuration(&format!("api: {{bind: \"127.0.0.1:5000\"}}\n{new}"));
+    let (code, out, error) = run(&["check", &old_file, "--diff", &new_file]);
+    assert_eq!(code, 0, "{error}");
+    let expected = format!(
+        "{old_file} → {new_file}: what a reload changes
+
+         kept  added  removed
+targets     1      1        1
+paths       1      1        1
+sockets    16      0        0
+flows       0     32       32
+
+             before     after
+interval     30.0 s    30.0 s
+probes        128/s     256/s
+in flight       512      1024
+
++ target far 127.0.0.4:8100
+
+- target far 127.0.0.3:8100
+
++ path 127.0.0.1 → 127.0.0.4 EF
+
+- path 127.0.0.1 → 127.0.0.3 EF
+
+                   before                                           after
+ports.wide         udp, timeout 1000 ms, EF, 44 bytes, stamps auto  udp, timeout 1000 ms, EF, 64 bytes, stamps auto
+test spread → far  32 flows, 4 cycles/s, periodic                   32 flows, 8 cycles/s, periodic
+
+needs a restart: api.bind: 127.0.0.1:5000 asked, none in use
+"
+    );
+    // what things cost in memory may change
+    let (memory, rest): (Vec<&str>, Vec<&str>) = out.lines().partition(|line| line.starts_with("memory "));
+    assert!(rest.join("\n") + "\n" == expected, "{out}");
+    assert!(memory.len() == 1 && memory[0].contains("MiB"), "{out}");
+    let (code, out, _) = run(&["check", &old_file, "--diff", &old_file]);
+    assert_eq!((code, out), (0, format!("{old_file} → {old_file}: a reload changes nothing\n")));
+
+    let (_, out, _) = run(&["check", &old_file, "--diff", &new_file, "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["unchanged"], false);
+    assert_eq!(json["flows"], serde_json::json!({"kept": 0, "added": 32, "removed": 32}));
+    assert_eq!(json["sockets"]["kept"], 16);
+    assert_eq!(json["targets"]["added"], serde_json::json!(["far 127.0.0.4:8100"]));
+    assert_eq!(json["probes_per_second"], serde_json::json!({"old": 128.0, "new": 256.0}));
+    assert_eq!(json["needs_restart"].as_array().unwrap().len(), 1);
+
+    // either file may be wrong
+    let (_bad_dir, bad_file) = configuration(&MATRIX.replace("dscp: EF", "dscp: 99"));
+    for pair in [[&bad_file, &new_file], [&old_file, &bad_file]] {
+        let (code, out, error) = run(&["check", pair[0], "--diff", pair[1]]);
+        assert_eq!((code, out.as_str()), (2, ""));
+        assert!(error.contains(&format!("{bad_file}:2:")), "{error}");
+    }
+}
+
+#[test]
 fn check_names_file_line_key_and_remedy() {
     let (_dir, file) = configuration(&MATRIX.replace("dscp: EF", "dscp: 99"));
     let (code, out, error) = run(&["check", &file]);

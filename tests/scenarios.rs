@@ -58,17 +58,18 @@
 //!
 //! Whatever a file expects, probes are conserved and every interval is delivered.
 
+use llama::collector::Options;
 use llama::collector::ledger::{Ledger, Timetable};
 use llama::collector::progress::Progress;
-use llama::collector::worker::{Parts, Reader, Route, Worker};
+use llama::collector::worker::{Bare, Ended, Parts, Reader, Route};
 use llama::net::sim::{Host, Jitter, Link, Loss, SimClock, SimNetwork, StampQuality, Truth, Way};
 use llama::net::{IcmpMeaning, SocketId, SocketSpec, TransmitStamps};
-use llama::probe::Seq;
 use llama::probe::inflight::InFlight;
 use llama::probe::method::Method;
 use llama::probe::random::Random;
 use llama::probe::schedule::{Schedule, Sweep};
 use llama::probe::shape::{Dscp, Key, MethodKind, Pacing, Shape, StampPolicy};
+use llama::probe::{IntervalId, Seq};
 use llama::reflector::responder::{self, Responder, Setup};
 use llama::summary::accumulator::Accumulator;
 use llama::summary::interval::{FlowAddress, Merger, Span};
@@ -81,7 +82,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 const START: Monotonic = Monotonic(1_000_000_000_000);
@@ -357,15 +357,19 @@ impl Scenario {
         let layout = Arc::new(self.layout());
         let interval = Duration::from_secs_f64(self.probing.interval_s);
         let intervals = (self.probing.duration_s / self.probing.interval_s).ceil() as usize;
-        let timetable = Timetable { start: START, interval };
+        let timetable = Timetable::new(START, interval);
         // nobody takes tallies while the worker runs: there is one for every interval
         let (closed, taken) = crossbeam_channel::unbounded();
         let (_back, no_tallies) = crossbeam_channel::bounded(0);
         let tallies = (0..intervals + 2).map(|_| Tally::new(&layout, 0)).collect();
-        let ledger = Ledger::new(0, tallies, closed, no_tallies);
-        let progress = Arc::new(Progress::default());
-        let parts = self.parts(ledger, timetable, Arc::clone(&progress));
-        Worker::new(&mut network, clock.clone(), parts).run().expect("a simulated network does not break");
+        let mut ledger = Ledger::new(0, closed, no_tallies);
+        ledger.renew(IntervalId(0), tallies);
+        let parts = self.parts(ledger, timetable.clone());
+        let progress = Arc::clone(&parts.progress);
+        let mut worker = Bare::new(clock.clone(), parts).over(&mut network);
+        let ended = worker.run().expect("a simulated network does not break");
+        assert!(matches!(ended, Ended::Done));
+        drop(worker);
 
         let path = Arc::new(self.path(sockets[0].bind));
         let target = self.probing.target;
@@ -437,7 +441,7 @@ impl Scenario {
         }
     }
 
-    fn parts(&self, ledger: Ledger, timetable: Timetable, progress: Arc<Progress>) -> Parts {
+    fn parts(&self, ledger: Ledger, timetable: Timetable) -> Parts {
         let Probing { target, flows, rate, loss_threshold_ms, size, stamps, .. } = self.probing;
         let threshold = Duration::from_millis(loss_threshold_ms);
         let limit = (rate * (threshold.as_secs_f64() + 0.2)) as usize + 64;
@@ -471,15 +475,11 @@ impl Scenario {
             routes: (0..flows as u16).map(route).collect(),
             readers: vec![Reader { lane: 0, method: 0 }; flows as usize],
             methods: vec![Method::new(&shape, 1)],
-            ledger,
             timetable,
-            spin: false,
             max_lateness_ns: 50_000_000,
             end: Some(START.after(Duration::from_secs_f64(self.probing.duration_s))),
-            count: None,
-            samples: None,
-            progress,
-            stop: Arc::new(AtomicBool::new(false)),
+            // nobody brings another plan
+            ..Parts::new(ledger, &Options::default(), Arc::default(), crossbeam_channel::never())
         }
     }
 

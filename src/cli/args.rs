@@ -310,6 +310,7 @@ pub struct ReflectorArgs {
       First see what a configuration will do
 
 While a database is away summaries wait in bounded memory; what had to be dropped is counted.
+SIGHUP reads the configuration again, without a gap; a file with a mistake is refused and the plan before goes on.
 Exit status: 0 after --duration or a signal, 1 on a failure, 2 when flags or configuration are wrong.")]
 pub struct CollectorArgs {
     /// Configuration file, YAML; upstream's two forms are read too [default: probe 127.0.0.1:8100]
@@ -412,6 +413,8 @@ pub struct ScraperArgs {
       Paths, flows, probes per second per target and in all, memory, sockets
   llama check matrix.yaml --json
       The same for a script
+  llama check matrix.yaml --diff matrix-new.yaml
+      What a collector that runs matrix.yaml changes when it is reloaded with the other, and what needs a restart
 
 Exit status: 0 when a collector would run it, 2 with file, line, key and remedy when not.")]
 pub struct CheckArgs {

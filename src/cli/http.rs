@@ -62,6 +62,14 @@ pub struct Serving {
     looked: Monotonic,
 }
 
+/// What a reload must tell.
+pub struct Shown {
+    /// The plan that is shown.
+    pub plan: CurrentPlan,
+    /// Where reloads are counted.
+    pub metrics: Arc<Metrics>,
+}
+
 /// Connections of the API at most: they need as many open files.
 pub fn connections() -> usize {
     Limits::default().connections
@@ -117,6 +125,11 @@ impl Serving {
         self.metrics.running(collector);
         let (features, progress) = (collector.features.clone(), collector.progress().to_vec());
         let _ = self.sources.running.set(Running { features, progress });
+    }
+
+    /// What is to be told of a reload.
+    pub fn shown(&self) -> Shown {
+        Shown { plan: self.plan.clone(), metrics: Arc::clone(&self.metrics) }
     }
 
     /// Looks at the health when it is time to.

@@ -1,7 +1,7 @@
 //! The command line as typed by the user, and everything shown on a terminal.
 //!
 //! Responsible for flags ([`args`], [`values`]), views (pure functions from results to text:
-//! [`ping`], [`table`], [`check`], [`reflector`], [`collectors`], [`verdict`], [`chart`]), the progress bar, logging
+//! [`ping`], [`table`], [`check`], [`diff`], [`reflector`], [`collectors`], [`verdict`], [`chart`]), the progress bar, logging
 //! and signals. Not responsible for any measurement: a subcommand of [`roles`] hands typed
 //! arguments to a role and prints what comes back. Read [`args`] first, then [`roles`].
 
@@ -9,6 +9,7 @@ pub mod args;
 pub mod chart;
 pub mod check;
 pub mod collectors;
+pub mod diff;
 pub mod exit;
 pub mod generate;
 pub mod http;

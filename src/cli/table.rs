@@ -12,7 +12,7 @@ use crate::sink::record::suspicion_name;
 use crate::summary::{Path, Summary};
 use crate::time::Wall;
 use std::borrow::Borrow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 
 /// Intervals a sparkline looks back.
@@ -69,16 +69,24 @@ impl Board {
             self.left += summary.counts.left();
             self.unanswered += summary.counts.unanswered();
             self.end = self.end.max(summary.end);
-            let path = &summary.path;
-            let key = (path.src, path.dst, path.method, path.dscp);
+            let key = key(&summary.path);
             let at = *self.index.entry(key).or_insert_with(|| {
-                self.rows.push(Row::new(key, path));
+                self.rows.push(Row::new(key));
                 self.rows.len() - 1
             });
             self.rows[at].take(summary);
         }
         for row in self.rows.iter_mut().filter(|row| !row.fresh) {
             row.push(None);
+        }
+    }
+
+    /// Forgets all paths but these: the others were removed by a reload.
+    pub fn keep(&mut self, paths: &[Path]) {
+        let probed: HashSet<Key> = paths.iter().map(key).collect();
+        if self.rows.iter().any(|row| !probed.contains(&row.key)) {
+            self.rows.retain(|row| probed.contains(&row.key));
+            self.index = self.rows.iter().enumerate().map(|(at, row)| (row.key, at)).collect();
         }
     }
 
@@ -133,13 +141,9 @@ impl Board {
 }
 
 impl Row {
-    fn new(key: Key, path: &Path) -> Row {
-        let mut label = path.group.clone();
-        for (name, value) in path.tags.iter() {
-            label += &format!(" {name}={value}");
-        }
+    fn new(key: Key) -> Row {
         Row {
-            label: layout::cut(label.trim(), LABEL),
+            label: String::new(),
             key,
             sent: 0,
             loss: 0.0,
@@ -156,6 +160,7 @@ impl Row {
     fn take(&mut self, summary: &Summary) {
         let dash = || "–".to_owned();
         self.fresh = true;
+        self.label = label(&summary.path); // a reload may give other tags
         self.sent = summary.counts.left();
         self.loss = summary.counts.loss_percent();
         self.p50 = summary.rtt.map_or_else(dash, |rtt| time(rtt.p50 as f64));
@@ -179,6 +184,15 @@ impl Row {
         let recent = self.losses.iter().flatten().fold(0.0, |most: f64, loss| most.max(*loss));
         1000.0 * self.loss + recent
     }
+}
+
+fn key(path: &Path) -> Key {
+    (path.src, path.dst, path.method, path.dscp)
+}
+
+fn label(path: &Path) -> String {
+    let tags = path.tags.iter().map(|(name, value)| format!(" {name}={value}"));
+    layout::cut((path.group.clone() + &tags.collect::<String>()).trim(), LABEL)
 }
 
 fn suspicions(summary: &Summary) -> String {
@@ -358,6 +372,19 @@ path                 group   sent   loss  rtt p50      p99     ipdv  lossy flows
         board.update(&[old]);
         let shown = bare(&board.render(120, ROWS));
         assert!(shown.contains("method") && shown.contains("llama") && shown.contains("udp"), "{shown}");
+    }
+
+    #[test]
+    fn a_path_that_is_not_probed_any_more_goes() {
+        let mut board = Board::new();
+        let [gone, stays] = [to(2, 1000, 0), to(3, 1000, 0)];
+        board.update(&[gone, stays.clone()]);
+        let path = Path { tags: Arc::new([("rack".to_owned(), "z".to_owned())].into()), ..(*stays.path).clone() };
+        board.keep(std::slice::from_ref(&path));
+        board.update(&[Summary { path: Arc::new(path), ..stays }]);
+        let shown = bare(&board.render(120, ROWS));
+        assert!(!shown.contains("10.0.0.2") && shown.contains("10.0.0.3") && shown.contains("rack=z"), "{shown}");
+        assert!(shown.contains("1 path "), "{shown}");
     }
 
     #[test]

@@ -6,40 +6,42 @@
 pub mod clock_watch;
 pub mod ledger;
 pub mod metrics;
+pub mod outfit;
 pub mod progress;
+pub mod reload;
+pub mod roster;
 pub mod samples;
 pub mod share;
+pub mod station;
 pub mod stats;
 pub mod summaries;
+pub mod turn;
 pub mod worker;
 
 use crate::config::Plan;
-use crate::net::features::{Features, Io, IoChoice, StampPath};
-use crate::net::mmsg::MmsgNetwork;
-use crate::net::socket::{self, Socket};
-use crate::net::uring::{self, UringNetwork};
+use crate::net::features::{Features, IoChoice, StampPath};
 use crate::net::{Limits, clock_state, thread};
-use crate::probe::Seq;
-use crate::probe::inflight::{self, InFlight};
-use crate::probe::method::Method;
-use crate::probe::random::Random;
-use crate::probe::schedule::Schedule;
+use crate::probe::shape::StampPolicy;
 use crate::summary::Summary;
-use crate::summary::tally::{Layout, Tally};
-use crate::time::{Clock, Monotonic, SystemClock};
+use crate::summary::tally::Tally;
+use crate::time::{Clock, SystemClock};
 use crate::wire::stamp::ErrorEstimate;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::bounded;
 use ledger::{Closed, Ledger, Timetable};
 use progress::{Intervals, Progress};
+use reload::Reloader;
+use roster::{Roster, Settings};
 use samples::Samples;
-use share::Share;
+use station::{Cpu, Ready, SetUp, Station};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use worker::{Parts, Reader, Route, Worker};
+use summaries::{Coverage, Summaries};
+use turn::Change;
+use worker::Parts;
 
 /// Probes per second one worker is given before another core is used.
 pub const WORKER_RATE: f64 = 150_000.0;
@@ -122,7 +124,7 @@ pub struct WorkerInfo {
 pub struct Collector {
     /// What the kernel lets it do.
     pub features: Features,
-    /// Its workers.
+    /// Its workers under the plan it was started with; [`Reloader::workers`] has those of now.
     pub workers: Vec<WorkerInfo>,
     /// Local addresses of the flows of worker 0, by its flow number.
     pub flow_sources: Vec<SocketAddr>,
@@ -131,10 +133,8 @@ pub struct Collector {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     summaries: JoinHandle<()>,
+    reloader: Reloader,
 }
-
-/// A worker's answer that it is set up: the local addresses of its sockets.
-type Ready = (usize, io::Result<Vec<SocketAddr>>);
 
 impl Collector {
     /// Starts the workers and the thread that merges their tallies; `deliver` gets every interval's
@@ -151,63 +151,88 @@ impl Collector {
             return Err(Error::Empty);
         }
         let features = Features::detect(options.io).map_err(Error::Features)?;
-        let cpus = cpus(plan, options).map_err(|source| Error::Start { worker: 0, source })?;
+        let mut cpus = cpus(plan, options).map_err(|source| Error::Start { worker: 0, source })?;
         let shares = share::deal(plan, cpus.len());
-        let stop = Arc::new(AtomicBool::new(false));
-        let (ready_out, ready) = bounded::<Ready>(shares.len());
-        let (closed_out, closed) = bounded::<Closed>(TALLIES_WAITING * shares.len());
-        let mut collector = Collector {
-            features: features.clone(),
-            workers: Vec::new(),
-            flow_sources: Vec::new(),
-            progress: Vec::new(),
-            intervals: Arc::default(),
-            stop: Arc::clone(&stop),
-            threads: Vec::new(),
-            summaries: std::thread::spawn(|| {}),
+        let count = shares.len();
+        cpus.truncate(count);
+        let settings = Settings {
+            kernel_stamps: features.stamps != StampPath::User,
+            in_flight: options.in_flight,
+            clock: clock_state::synchronised_within_ns().map(ErrorEstimate::synchronised),
         };
-        let (mut starts, mut backs, mut layouts) = (Vec::new(), Vec::new(), Vec::new());
-        for (number, (share, cpu)) in shares.iter().zip(&cpus).enumerate() {
-            let setup = Setup::new(number, plan, share, *cpu, options, &features);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ready_out, ready) = bounded::<Ready>(count);
+        let (closed_out, closed) = bounded::<Closed>(TALLIES_WAITING * count);
+        let (mut threads, mut progress) = (Vec::new(), Vec::new());
+        let (mut starts, mut backs, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, (share, cpu)) in shares.into_iter().zip(&cpus).enumerate() {
             let (start_out, start) = bounded::<Timetable>(1);
-            let (back_out, back) = bounded::<Tally>(setup.tallies + 1);
-            collector.workers.push(setup.info(options));
-            layouts.push(Arc::clone(&setup.layout));
+            let (back_out, back) = bounded::<Tally>(ledger::MOST_OPEN + 3);
+            let (change_out, change) = bounded::<Box<Change>>(1);
             backs.push(back_out);
             starts.push(start_out);
-            let progress = Arc::new(Progress::default());
-            collector.progress.push(Arc::clone(&progress));
-            let ends = Ends { ready: ready_out.clone(), start, closed: closed_out.clone(), back };
-            let (stop, options) = (Arc::clone(&stop), options.clone());
+            changes.push(change_out);
+            let ledger = Ledger::new(number as u16, closed_out.clone(), back);
+            let parts = Parts::new(ledger, options, Arc::clone(&stop), change);
+            progress.push(Arc::clone(&parts.progress));
+            let (features, settings, ready) = (features.clone(), settings.clone(), ready_out.clone());
+            let station = Station { number, cpu: *cpu, features, settings, ready, start };
+            let (plan, duration) = (Arc::clone(plan), options.duration);
             let thread = std::thread::Builder::new()
                 .name(format!("llama-worker-{number}"))
-                .spawn(move || setup.run(ends, &options, progress, stop))
+                .spawn(move || station.run(&plan, share, parts, duration))
                 .map_err(|source| Error::Start { worker: number, source })?;
-            collector.threads.push(thread);
+            threads.push(thread);
         }
         drop((ready_out, closed_out));
-        let mut locals = vec![Vec::new(); shares.len()];
-        for (worker, result) in ready.iter().take(shares.len()) {
-            locals[worker] = result.map_err(|source| Error::Start { worker, source })?;
+        let mut set_up: Vec<Option<SetUp>> = (0..count).map(|_| None).collect();
+        for (worker, result) in ready.iter().take(count) {
+            set_up[worker] = Some(result.map_err(|source| Error::Start { worker, source })?);
         }
-        let sockets = &shares[0].flow_sockets;
-        collector.flow_sources = sockets.iter().filter_map(|s| locals[0].get(usize::from(*s)).copied()).collect();
-        let start = SystemClock.monotonic().after(WARM_UP);
-        let timetable = Timetable { start, interval: plan.interval };
+        let (mut workers, mut rosters, mut locals) = (Vec::new(), Vec::new(), Vec::new());
+        for (worker, (set_up, cpu)) in set_up.into_iter().zip(&cpus).enumerate() {
+            let Some(SetUp { roster, locals: own, limits }) = set_up else {
+                return Err(Error::Panicked(format!("worker {worker}"))); // neither ready nor refused
+            };
+            workers.push(WorkerInfo::new(plan, &roster, &settings, cpu, &limits));
+            rosters.push(roster);
+            locals.push(own);
+        }
+        let sources = rosters[0].share.flow_sockets.iter();
+        let flow_sources = sources.filter_map(|socket| locals[0].get(usize::from(*socket)).copied()).collect();
+        let timetable = Timetable::new(SystemClock.monotonic().after(WARM_UP), plan.interval);
         for start in starts {
-            let _ = start.send(timetable); // a worker that is gone tells why when it is joined
+            let _ = start.send(timetable.clone()); // a worker that is gone tells why when it is joined
         }
-        let intervals = Arc::clone(&collector.intervals);
-        let mut merger =
-            summaries::Summaries::new(plan, &shares, &locals, layouts, timetable, options.duration, intervals);
+        let (plans_out, plans) = bounded(reload::PLANS);
+        let coverage = Coverage::new(plan, &rosters, &locals);
+        let intervals = Arc::new(Intervals::default());
+        let mut merger = Summaries::new(coverage, timetable.clone(), plans, options.duration, Arc::clone(&intervals));
         if let Some(flows) = options.flows_listed {
             merger = merger.listing(flows);
         }
-        collector.summaries = std::thread::Builder::new()
+        let summaries = std::thread::Builder::new()
             .name("llama-summary".into())
             .spawn(move || merger.run(&closed, &backs, deliver))
             .map_err(|source| Error::Start { worker: 0, source })?;
-        Ok(collector)
+        let reloader = Reloader::new(reload::Running {
+            plan: Arc::clone(plan),
+            workers: workers.clone(),
+            rosters,
+            locals,
+            timetable,
+            settings,
+            cpus,
+            changes,
+            plans: plans_out,
+            progress: progress.clone(),
+        });
+        Ok(Collector { features, workers, flow_sources, progress, intervals, stop, threads, summaries, reloader })
+    }
+
+    /// What puts the collector under another plan while it runs; may be kept and used by any thread.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
     }
 
     /// Asks the workers to send no more; they end when their last probe is decided.
@@ -248,263 +273,38 @@ impl Collector {
     }
 }
 
+impl WorkerInfo {
+    fn new(plan: &Plan, roster: &Roster, settings: &Settings, cpu: &Cpu, limits: &Limits) -> WorkerInfo {
+        let share = &roster.share;
+        let policy = plan.shapes.first().map_or(StampPolicy::Off, |shape| shape.stamps);
+        WorkerInfo {
+            cpu: cpu.pinned.then_some(cpu.number),
+            sockets: share.sources.len(),
+            flows: share.flows.len(),
+            rate: share.rate,
+            spin: share.rate >= worker::SPIN_RATE,
+            stamp_one_in: if settings.kernel_stamps { share.one_in(policy) } else { 0 },
+            memory: roster.memory(plan, limits),
+        }
+    }
+}
+
+/// Workers a plan asks for.
+pub fn workers_wanted(plan: &Plan) -> usize {
+    (plan.rate() / WORKER_RATE).ceil().max(1.0) as usize
+}
+
 /// The CPUs for the workers: as named, or as many as the rate asks for, from the last one down (the
 /// first ones serve most interrupts), pinned only when they will spin.
-fn cpus(plan: &Plan, options: &Options) -> io::Result<Vec<Option<usize>>> {
+fn cpus(plan: &Plan, options: &Options) -> io::Result<Vec<Cpu>> {
     if !options.cores.is_empty() {
-        return Ok(options.cores.iter().copied().map(Some).collect());
+        return Ok(options.cores.iter().map(|number| Cpu { number: *number, pinned: true }).collect());
     }
     let allowed = thread::allowed_cpus()?;
-    let wanted = (plan.rate() / WORKER_RATE).ceil().max(1.0) as usize;
-    let workers = if options.count.is_some() || options.samples.is_some() { 1 } else { wanted.min(allowed.len()) };
-    let pin = plan.rate() / workers as f64 >= worker::SPIN_RATE;
-    Ok(allowed.iter().rev().take(workers).map(|cpu| pin.then_some(*cpu)).collect())
-}
-
-/// A worker's channel ends.
-struct Ends {
-    ready: Sender<Ready>,
-    start: Receiver<Timetable>,
-    closed: Sender<Closed>,
-    back: Receiver<Tally>,
-}
-
-/// Everything a worker's thread needs to build the worker.
-struct Setup {
-    number: usize,
-    plan: Arc<Plan>,
-    share: Share,
-    cpu: Option<usize>,
-    features: Features,
-    layout: Arc<Layout>,
-    tallies: usize,
-    limits: Limits,
-}
-
-impl Setup {
-    fn new(
-        number: usize,
-        plan: &Arc<Plan>,
-        share: &Share,
-        cpu: Option<usize>,
-        options: &Options,
-        features: &Features,
-    ) -> Setup {
-        let longest = share.thresholds(plan).0.into_iter().max().unwrap_or_default();
-        let largest = plan.shapes.iter().map(|shape| usize::from(shape.size)).max().unwrap_or(0);
-        // 50 ms of replies may wait in the buffers; what is beyond waits in the sockets
-        let waiting = (share.rate * 0.05).clamp(256.0, 16_384.0) as u16;
-        let in_flight = options.in_flight.unwrap_or(usize::MAX).min(usize::from(waiting));
-        Setup {
-            number,
-            plan: Arc::clone(plan),
-            layout: Arc::new(layout(plan, share, features)),
-            share: share.clone(),
-            cpu,
-            features: features.clone(),
-            tallies: ledger::tallies(plan.interval, longest),
-            limits: Limits {
-                batch: worker::BATCH as u16,
-                buffers: in_flight.max(64).next_power_of_two() as u16,
-                datagram: largest.max(128),
-            },
-        }
-    }
-
-    fn info(&self, options: &Options) -> WorkerInfo {
-        let (thresholds, lanes) = self.share.thresholds(&self.plan);
-        let rings: usize = (0..thresholds.len())
-            .map(|lane| {
-                let limit = self.in_flight_limit(&lanes, lane, thresholds[lane], options);
-                InFlight::memory(2 * limit, self.share.flows.len())
-            })
-            .sum();
-        let policy = self.plan.shapes.first().map_or(crate::probe::shape::StampPolicy::Off, |shape| shape.stamps);
-        WorkerInfo {
-            cpu: self.cpu,
-            sockets: self.share.sources.len(),
-            flows: self.share.flows.len(),
-            rate: self.share.rate,
-            spin: self.share.rate >= worker::SPIN_RATE,
-            stamp_one_in: if self.features.stamps == StampPath::User { 0 } else { self.share.one_in(policy) },
-            memory: rings
-                + self.tallies * Tally::memory(&self.layout)
-                + self.share.flows.len() * size_of::<Route>()
-                + usize::from(self.limits.buffers) * (self.limits.datagram + 256),
-        }
-    }
-
-    /// Probes in flight at most.
-    fn in_flight_limit(&self, lanes: &[u8], lane: usize, threshold: Duration, options: &Options) -> usize {
-        let rate = self.share.lane_rate(lanes, lane as u8);
-        options.in_flight.unwrap_or_else(|| inflight::room(rate, threshold))
-    }
-
-    /// The worker's thread: opens what it needs, says so, waits for the start and runs.
-    fn run(self, ends: Ends, options: &Options, progress: Arc<Progress>, stop: Arc<AtomicBool>) -> io::Result<()> {
-        thread::exact_timers();
-        let opened = self.cpu.map_or(Ok(()), thread::pin).and_then(|()| self.open_sockets());
-        let sockets = match opened {
-            Ok(sockets) => sockets,
-            Err(error) => return self.refuse(&ends, error),
-        };
-        let locals: Vec<SocketAddr> = sockets.iter().map(|socket| socket.local).collect();
-        let mut ring;
-        match self.features.io {
-            Io::Uring => {
-                ring = match uring::open_ring(&self.limits) {
-                    Ok(ring) => ring,
-                    Err(error) => return self.refuse(&ends, error),
-                };
-                match UringNetwork::new(&mut ring, sockets, &self.limits, &self.features) {
-                    Ok(network) => self.work(network, locals, ends, options, progress, stop),
-                    Err(error) => self.refuse(&ends, error),
-                }
-            }
-            Io::Mmsg => match MmsgNetwork::new(sockets, &self.limits, &self.features) {
-                Ok(network) => self.work(network, locals, ends, options, progress, stop),
-                Err(error) => self.refuse(&ends, error),
-            },
-        }
-    }
-
-    fn refuse(&self, ends: &Ends, error: io::Error) -> io::Result<()> {
-        let _ = ends.ready.send((self.number, Err(error))); // nobody listens: somebody else failed first
-        Ok(())
-    }
-
-    fn open_sockets(&self) -> io::Result<Vec<Socket>> {
-        let specs = self.share.socket_specs(&self.plan, self.features.stamps != StampPath::User);
-        specs.iter().map(open_source).collect()
-    }
-
-    fn work<N: crate::net::Network>(
-        &self,
-        network: N,
-        locals: Vec<SocketAddr>,
-        ends: Ends,
-        options: &Options,
-        progress: Arc<Progress>,
-        stop: Arc<AtomicBool>,
-    ) -> io::Result<()> {
-        let tallies = (0..self.tallies).map(|_| Tally::new(&self.layout, self.number as u16)).collect();
-        let seed = random_seed();
-        let mut parts = self.parts(tallies, &ends, options, progress, stop, seed);
-        let _ = ends.ready.send((self.number, Ok(locals)));
-        let Ok(timetable) = ends.start.recv() else { return Ok(()) }; // another worker failed to start
-        parts.timetable = timetable;
-        parts.schedule = Schedule::new(&self.share.sweeps, timetable.start, seed);
-        parts.end = options.duration.map(|duration| timetable.start.after(duration));
-        Worker::new(network, SystemClock, parts).run()
-    }
-
-    /// The worker's parts; the timetable is filled in when it is known.
-    fn parts(
-        &self,
-        tallies: Vec<Tally>,
-        ends: &Ends,
-        options: &Options,
-        progress: Arc<Progress>,
-        stop: Arc<AtomicBool>,
-        seed: u64,
-    ) -> Parts {
-        let (plan, share) = (&self.plan, &self.share);
-        let mut random = Random::new(seed);
-        // one SSID per shape: flows that differ in class alone are sessions of their own to a reflector that counts
-        let ssid = random.bits() as u16;
-        let clock = clock_state::synchronised_within_ns().map(ErrorEstimate::synchronised);
-        let methods: Vec<Method> = plan
-            .shapes
-            .iter()
-            .zip(0..)
-            .map(|(shape, number)| {
-                let method = Method::new(shape, ssid.wrapping_add(number).max(1));
-                clock.map_or(method.clone(), |clock| method.with_clock(clock))
-            })
-            .collect();
-        let (thresholds, lanes) = share.thresholds(plan);
-        let rings = thresholds.iter().enumerate().map(|(lane, threshold)| {
-            let limit = self.in_flight_limit(&lanes, lane, *threshold, options);
-            InFlight::new(2 * limit, share.flows.len(), *threshold, Seq(random.bits() as u32), limit)
-        });
-        let start = Monotonic(u64::MAX);
-        Parts {
-            schedule: Schedule::new(&[], start, 0),
-            lanes: rings.collect(),
-            thresholds,
-            routes: self.routes(&lanes),
-            readers: share
-                .sources
-                .iter()
-                .zip(&lanes)
-                .map(|(source, lane)| Reader { lane: *lane, method: plan.sources[*source as usize].shape as u8 })
-                .collect(),
-            methods,
-            ledger: Ledger::new(self.number as u16, tallies, ends.closed.clone(), ends.back.clone()),
-            timetable: Timetable { start, interval: plan.interval },
-            spin: share.rate >= worker::SPIN_RATE,
-            max_lateness_ns: crate::time::nanos(worker::max_lateness(share.rate)),
-            end: None,
-            count: options.count,
-            samples: options.samples.clone(),
-            progress,
-            stop,
-        }
-    }
-
-    fn routes(&self, lanes: &[u8]) -> Vec<Route> {
-        let plan = &self.plan;
-        let kernel_stamps = self.features.stamps != StampPath::User;
-        let routes = self.share.flows.iter().zip(&self.share.flow_sockets).map(|(flow, socket)| {
-            let flow = plan.flows[*flow as usize];
-            let shape = &plan.shapes[flow.shape as usize];
-            let of_socket = &plan.shapes[plan.sources[flow.source as usize].shape as usize];
-            Route {
-                to: plan.targets[flow.target as usize].address,
-                socket: crate::net::SocketId(*socket),
-                lane: lanes[usize::from(*socket)],
-                method: flow.shape as u8,
-                traffic_class: (shape.dscp != of_socket.dscp).then(|| shape.dscp.traffic_class()),
-                stamp_one_in: if kernel_stamps { self.share.one_in(of_socket.stamps) } else { 0 },
-            }
-        });
-        routes.collect()
-    }
-}
-
-/// Opens a socket; one whose port the system chooses gets none that reflectors refuse to answer
-/// (60000 lies in the range the system chooses from).
-fn open_source(spec: &crate::net::SocketSpec) -> io::Result<Socket> {
-    let mut refused = Vec::new(); // kept open, so that the system does not choose it again
-    loop {
-        let socket = socket::open(spec)?;
-        if spec.bind.port() != 0 || !crate::wire::REFLECTOR_PORTS.contains(&socket.local.port()) {
-            return Ok(socket);
-        }
-        refused.push(socket);
-    }
-}
-
-/// What a worker's tallies cover.
-fn layout(plan: &Plan, share: &Share, features: &Features) -> Layout {
-    let mut local = vec![u32::MAX; plan.paths.len()];
-    let mut layout =
-        Layout { flow_paths: Vec::new(), flows: share.flows.clone(), paths: Vec::new(), stamped: Vec::new() };
-    for index in &share.flows {
-        let flow = plan.flows[*index as usize];
-        let position = &mut local[flow.path as usize];
-        let shape = &plan.shapes[plan.sources[flow.source as usize].shape as usize];
-        let stamped = features.stamps != StampPath::User && share.one_in(shape.stamps) != 0;
-        if *position == u32::MAX {
-            *position = layout.paths.len() as u32;
-            layout.paths.push(flow.path);
-            layout.stamped.push(stamped);
-        }
-        // a path with some unstamped flows would mix stamps of both kinds: the stamped ones count
-        layout.stamped[*position as usize] |= stamped;
-        layout.flow_paths.push(*position);
-    }
-    layout
+    let single = options.count.is_some() || options.samples.is_some();
+    let workers = if single { 1 } else { workers_wanted(plan).min(allowed.len()) };
+    let pinned = plan.rate() / workers as f64 >= worker::SPIN_RATE;
+    Ok(allowed.iter().rev().take(workers).map(|number| Cpu { number: *number, pinned }).collect())
 }
 
 /// A seed that differs from run to run.

@@ -138,6 +138,8 @@ pub struct Progress {
     pub given_up: Cell,
     /// Outcomes of intervals already closed, not counted in any summary.
     pub after_close: Cell,
+    /// The oldest interval that is not closed: all probes of earlier ones are decided.
+    pub oldest_open: Cell,
     /// The last errno of a failed send; 0: none.
     pub last_send_error: Cell,
     /// Datagrams dropped by the sockets for want of buffer.

@@ -28,15 +28,19 @@ pub struct Share {
 
 /// Deals the plan out to at most `workers` workers; fewer when there are fewer sockets.
 pub fn deal(plan: &Plan, workers: usize) -> Vec<Share> {
-    let mut rates = vec![0.0; plan.sources.len()];
-    for test in &plan.tests {
-        for flow in &plan.flows[test.flows.start as usize..test.flows.end as usize] {
-            rates[flow.source as usize] += test.cycles_per_second;
-        }
-    }
+    let busy = rates(plan).into_iter().filter(|rate| *rate > 0.0).count();
+    redeal(plan, workers.clamp(1, busy.max(1)), &vec![None; plan.sources.len()])
+}
+
+/// Deals the plan out to as many workers as there are: sources that a worker has already stay with it, whatever
+/// that does to the balance.
+pub fn redeal(plan: &Plan, workers: usize, seated: &[Option<usize>]) -> Vec<Share> {
+    let rates = rates(plan);
     let mut order: Vec<usize> = (0..rates.len()).filter(|source| rates[*source] > 0.0).collect();
     order.sort_by(|a, b| rates[*b].total_cmp(&rates[*a]).then(a.cmp(b)));
-    let mut shares = vec![Share::default(); workers.clamp(1, order.len().max(1))];
+    let seat = |source: usize| seated.get(source).copied().flatten();
+    order.sort_by_key(|source| seat(*source).is_none()); // stable: still the busiest first
+    let mut shares = vec![Share::default(); workers.max(1)];
     let mut owner = vec![(0usize, 0u16); plan.sources.len()];
     for source in order {
         // greedy: the busiest socket goes to the idlest worker
@@ -46,8 +50,9 @@ pub fn deal(plan: &Plan, workers: usize) -> Vec<Share> {
                 idlest = worker;
             }
         }
-        let share = &mut shares[idlest];
-        owner[source] = (idlest, share.sources.len() as u16);
+        let worker = seat(source).filter(|worker| *worker < shares.len()).unwrap_or(idlest);
+        let share = &mut shares[worker];
+        owner[source] = (worker, share.sources.len() as u16);
         share.sources.push(source as u32);
         share.rate += rates[source];
     }
@@ -66,6 +71,15 @@ pub fn deal(plan: &Plan, workers: usize) -> Vec<Share> {
         }
     }
     shares
+}
+
+/// Probes per second of each source.
+fn rates(plan: &Plan) -> Vec<f64> {
+    let mut rates = vec![0.0; plan.sources.len()];
+    for (test, flow) in plan.flows_by_test() {
+        rates[flow.source as usize] += test.cycles_per_second;
+    }
+    rates
 }
 
 impl Share {

@@ -1,43 +1,33 @@
 //! The summary thread: takes closed tallies, merges them interval by interval, hands summaries on and
-//! gives the tallies back.
+//! gives the tallies back. Another plan is told here before a tally of it can come.
 
-use super::ledger::{Closed, Timetable};
+use super::ledger::{Closed, Segment, Timetable};
 use super::progress::Intervals;
-use super::share::Share;
+use super::roster::Roster;
 use crate::config::Plan;
 use crate::probe::IntervalId;
 use crate::summary::interval::{FlowAddress, Merger, Span};
 use crate::summary::tally::{Layout, Tally};
-use crate::summary::{Summary, Suspicion};
+use crate::summary::{Path, Summary, Suspicion};
 use crate::time::{Clock, Delay, Monotonic, SystemClock, Wall};
 use crossbeam_channel::{Receiver, Sender};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the thread needs.
-pub struct Summaries {
-    merger: Merger,
-    timetable: Timetable,
-    /// When sending ends, if that is known.
-    end: Monotonic,
-    intervals: Arc<Intervals>,
+/// What the tallies are of from some interval on.
+pub struct Coverage {
+    paths: Vec<Arc<Path>>,
+    layouts: Vec<Arc<Layout>>,
+    address: Box<dyn Fn(u32) -> FlowAddress + Send>,
 }
 
-impl Summaries {
-    /// `locals` are the local addresses of each worker's sockets.
-    pub fn new(
-        plan: &Arc<Plan>,
-        shares: &[Share],
-        locals: &[Vec<SocketAddr>],
-        layouts: Vec<Arc<Layout>>,
-        timetable: Timetable,
-        duration: Option<Duration>,
-        intervals: Arc<Intervals>,
-    ) -> Summaries {
+impl Coverage {
+    /// What workers with these rosters cover; `locals` are the local addresses of each worker's sockets.
+    pub fn new(plan: &Arc<Plan>, rosters: &[Roster], locals: &[Vec<SocketAddr>]) -> Coverage {
         let mut local_of: Vec<SocketAddr> = plan.sources.iter().map(|source| source.bind).collect();
-        for (share, locals) in shares.iter().zip(locals) {
-            for (source, local) in share.sources.iter().zip(locals) {
+        for (roster, locals) in rosters.iter().zip(locals) {
+            for (source, local) in roster.share.sources.iter().zip(locals) {
                 local_of[*source as usize] = *local;
             }
         }
@@ -52,8 +42,41 @@ impl Summaries {
             let target = plan.targets[flow.target as usize].address;
             FlowAddress { source, target, dscp: plan.shapes[flow.shape as usize].dscp }
         };
-        let end = duration.map_or(Monotonic(u64::MAX), |duration| timetable.start.after(duration));
-        Summaries { merger: Merger::new(paths, layouts, address), timetable, end, intervals }
+        let layouts = rosters.iter().map(|roster| Arc::clone(&roster.layout)).collect();
+        Coverage { paths, layouts, address: Box::new(address) }
+    }
+}
+
+impl std::fmt::Debug for Coverage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Coverage").field("paths", &self.paths.len()).finish_non_exhaustive()
+    }
+}
+
+/// What the thread needs.
+pub struct Summaries {
+    merger: Merger,
+    timetable: Timetable,
+    /// Other plans, each with its first interval.
+    changes: Receiver<(Segment, Coverage)>,
+    /// When sending ends, if that is known.
+    end: Monotonic,
+    intervals: Arc<Intervals>,
+}
+
+impl Summaries {
+    /// For what is covered at first; what comes by `changes` is covered later.
+    pub fn new(
+        coverage: Coverage,
+        timetable: Timetable,
+        changes: Receiver<(Segment, Coverage)>,
+        duration: Option<Duration>,
+        intervals: Arc<Intervals>,
+    ) -> Summaries {
+        let start = timetable.last().start;
+        let end = duration.map_or(Monotonic(u64::MAX), |duration| start.after(duration));
+        let Coverage { paths, layouts, address } = coverage;
+        Summaries { merger: Merger::new(paths, layouts, address), timetable, changes, end, intervals }
     }
 
     /// Lists up to `flows` flows per summary in place of the few worst.
@@ -66,14 +89,18 @@ impl Summaries {
     pub fn run(mut self, closed: &Receiver<Closed>, backs: &[Sender<Tally>], mut deliver: impl FnMut(Vec<Summary>)) {
         for closed in closed {
             self.intervals.taken.add(1);
+            self.look_for_change(closed.interval);
             let span = self.span(closed.interval);
             let summaries = match closed.tally {
                 Some(mut tally) => {
                     let summaries = self.merger.add(&tally, span);
                     self.intervals.displaced.add(tally.histograms().displaced());
-                    tally.clear();
-                    if let Some(back) = backs.get(usize::from(closed.worker)) {
-                        let _ = back.try_send(tally); // the worker is gone, or has as many as it can use
+                    // of the plan before it is of use until the plan changes
+                    if self.merger.is_current(&tally) || SystemClock.monotonic() < self.timetable.last().start {
+                        tally.clear();
+                        if let Some(back) = backs.get(usize::from(closed.worker)) {
+                            let _ = back.try_send(tally); // the worker is gone, or has as many as it can use
+                        }
                     }
                     summaries
                 }
@@ -85,6 +112,14 @@ impl Summaries {
             }
         }
         self.close_before(IntervalId(u32::MAX), &mut deliver);
+    }
+
+    fn look_for_change(&mut self, closed: IntervalId) {
+        for (segment, Coverage { paths, layouts, address }) in self.changes.try_iter() {
+            let needed = self.merger.waiting().next().map_or(closed, |oldest| oldest.min(closed));
+            self.timetable.push(segment, needed);
+            self.merger.change(segment.first, paths, layouts, address);
+        }
     }
 
     /// Closes older intervals that a worker skipped: it was held up for a whole interval, or gave a tally up.
@@ -112,7 +147,7 @@ impl Summaries {
     fn span(&self, interval: IntervalId) -> Span {
         let (now, wall) = (SystemClock.monotonic(), SystemClock.wall());
         let end = self.timetable.end(interval).min(self.end).min(now);
-        let start = Monotonic(self.timetable.start.after(self.timetable.interval * interval.0).0).min(end);
+        let start = self.timetable.start(interval).min(end);
         let at = |instant: Monotonic| -> Wall { wall.plus(Delay(-(now.since(instant) as i64))) };
         Span { start: at(start), end: at(end) }
     }

@@ -1,6 +1,7 @@
 //! The whole role on loopback, over both networks, against a reflector of the test's own.
 
 use super::*;
+use crate::config::diff;
 use crate::config::plan::{Flow, Source, Target, Test};
 use crate::probe::shape::{Dscp, MethodKind, Pacing, Shape, StampPolicy};
 use crate::summary::Path;
@@ -159,4 +160,125 @@ fn a_port_in_use_is_named_with_its_worker() {
     plan.sources[0].bind = taken.0;
     let error = Collector::start(&Arc::new(plan), &Options::default(), drop).expect_err("in use").to_string();
     assert!(error.contains(&taken.0.to_string()), "{error}");
+}
+
+/// Everything about a run that is reloaded: summaries, and each worker's counters.
+struct Reloading {
+    collector: Collector,
+    taken: Arc<Mutex<Vec<Summary>>>,
+}
+
+impl Reloading {
+    fn start(plan: &Arc<Plan>, io: IoChoice, cores: Vec<usize>) -> Reloading {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let deliver = {
+            let taken = Arc::clone(&taken);
+            move |summaries: Vec<Summary>| taken.lock().expect("not poisoned").extend(summaries)
+        };
+        let options = Options { io, cores, flows_listed: Some(100), ..Options::default() };
+        Reloading { collector: Collector::start(plan, &options, deliver).expect("starts"), taken }
+    }
+
+    fn sent(&self) -> u64 {
+        self.collector.progress().iter().map(|p| p.sent.get()).sum()
+    }
+
+    /// Waits until so many more probes were sent.
+    fn send(&self, probes: u64) {
+        let (before, end) = (self.sent(), std::time::Instant::now() + Duration::from_secs(20));
+        while self.sent() < before + probes {
+            assert!(std::time::Instant::now() < end, "nothing is sent any more: {} then, {} now", before, self.sent());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn end(self) -> (Vec<Summary>, Vec<Arc<Progress>>) {
+        self.collector.stop();
+        let progress = self.collector.progress().to_vec();
+        self.collector.join().expect("ends well");
+        let taken = std::mem::take(&mut *self.taken.lock().expect("not poisoned"));
+        (taken, progress)
+    }
+}
+
+/// The same with one more target, and with other ports and rates: what `change` makes of a plan.
+fn changed(plan: &Arc<Plan>, change: impl FnOnce(&mut Plan)) -> Arc<Plan> {
+    let mut plan = (**plan).clone();
+    change(&mut plan);
+    Arc::new(plan)
+}
+
+/// Probes both targets from every source.
+fn with_second_target(plan: &mut Plan, second: SocketAddr) {
+    plan.targets.push(Target { address: second, ..plan.targets[0].clone() });
+    let more: Vec<Flow> = plan.flows.iter().map(|flow| Flow { target: 1, ..*flow }).collect();
+    plan.flows.extend(more);
+    plan.tests[0].flows.end = plan.flows.len() as u32;
+}
+
+#[test]
+fn a_reload_under_load_loses_nothing_and_keeps_what_stays() {
+    let (first, second) = (Echo::start(0), Echo::start(0));
+    for (io, cores) in [(IoChoice::Uring, vec![0]), (IoChoice::Mmsg, vec![0]), (IoChoice::Uring, vec![0, 1])] {
+        let one = plan(first.address, 4, 200.0);
+        let run = Reloading::start(&one, io, cores);
+        let reloader = run.collector.reloader();
+        run.send(200);
+        let unchanged = reloader.reload(&Arc::new((*one).clone())).expect("the same");
+        assert_eq!((unchanged.changed, unchanged.generation), (false, 1));
+        let two = changed(&one, |plan| with_second_target(plan, second.address));
+        // twice the rate, half the sources and another size: new flows on old sockets
+        let three = changed(&plan(first.address, 2, 400.0), |plan| plan.shapes[0].size = 700);
+        let mut generation = 1;
+        for next in [&two, &one, &two, &three, &two, &one] {
+            let reloaded = reloader.reload(next).expect("taken");
+            generation += 1;
+            assert!(reloaded.changed && reloaded.pause_ns > 0);
+            assert_eq!((reloaded.generation, reloader.generation()), (generation, generation));
+            assert!(diff::is_same(&reloader.plan(), next));
+            run.send(300);
+        }
+        let (summaries, progress) = run.end();
+        let sum = |of: fn(&Progress) -> u64| progress.iter().map(|p| of(p)).sum::<u64>();
+        let mut all = Accumulator::new();
+        summaries.iter().for_each(|summary| all.add(summary));
+        let counts = *all.counts();
+        assert_eq!(counts.sent, sum(|p| p.sent.get()), "{io:?}");
+        assert_eq!((counts.replied, counts.lost), (counts.sent, 0), "{io:?}: {counts:?}");
+        assert_eq!((sum(|p| p.unasked.get()), sum(|p| p.unreadable.get()), sum(|p| p.given_up.get())), (0, 0, 0));
+        // intervals follow each other without a gap and without a number left out
+        for pair in summaries.windows(2) {
+            assert_eq!(pair[1].interval, pair[0].interval + 1, "{io:?}");
+            assert!(pair[1].start.minus(pair[0].end).0.abs() < 1_000_000, "{io:?}: {pair:?}");
+        }
+        // the four ports the system chose at first are those of all flows to the end, but for the time without two
+        let ports = |summary: &Summary| -> std::collections::BTreeSet<u16> {
+            summary.worst_flows.iter().map(|flow| flow.source.port()).collect()
+        };
+        let at_first = ports(&summaries[0]);
+        assert_eq!(at_first.len(), 4, "{io:?}");
+        let till_three = summaries.iter().position(|summary| summary.flows == 2).expect("the third plan ran");
+        assert!(summaries[..till_three].iter().all(|summary| ports(summary).is_subset(&at_first)), "{io:?}");
+        let last = ports(&summaries[summaries.len() - 1]);
+        assert_eq!((last.len(), last.intersection(&at_first).count()), (4, 2), "{io:?}: two were closed for a while");
+    }
+}
+
+#[test]
+fn a_plan_that_cannot_be_opened_leaves_the_old_one_untouched() {
+    let echo = Echo::start(0);
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("binds");
+    let in_use = taken.local_addr().expect("bound");
+    let one = plan(echo.address, 2, 100.0);
+    let run = Reloading::start(&one, IoChoice::Auto, Vec::new());
+    run.send(20);
+    let bad = changed(&plan(echo.address, 3, 100.0), |plan| plan.sources[2].bind = in_use);
+    let error = run.collector.reloader().reload(&bad).expect_err("the port is taken").to_string();
+    assert!(error.contains(&in_use.to_string()), "{error}");
+    let empty = changed(&one, |plan| plan.flows.clear());
+    assert!(matches!(run.collector.reloader().reload(&empty), Err(reload::ReloadError::Empty)));
+    assert_eq!(run.collector.reloader().generation(), 1);
+    run.send(50);
+    let (summaries, _) = run.end();
+    assert!(summaries.iter().all(|summary| summary.flows == 2 && summary.counts.lost == 0));
 }

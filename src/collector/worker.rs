@@ -8,19 +8,24 @@
 //! ```
 //!
 //! One thread, pinned; it owns everything it touches and shares the stop flag, its counters (written
-//! once a tick) and its end of a channel. After start it does not allocate, lock, log or block.
+//! once a tick) and its ends of channels. After start it does not allocate, lock, log or block, but when it is
+//! put under another plan: then [`Worker::run`] returns, and a worker over another network goes on ([`Bare`]).
 
+use super::Options;
 use super::clock_watch::ClockWatch;
 use super::ledger::{Ledger, Timetable};
+use super::outfit::{Leftovers, Outfit};
 use super::progress::{Progress, Taken};
 use super::samples::Samples;
-use crate::net::{Event, IcmpMeaning, Network, Outbox, Outgoing, Received, SocketId, Wait};
+use super::turn::{Change, Turn};
+use crate::net::{Event, IcmpMeaning, NetCounters, Network, Outbox, Outgoing, Received, SocketId, Wait};
 use crate::probe::inflight::{Departure, InFlight};
-use crate::probe::method::Method;
+use crate::probe::method::{Method, Unreadable};
 use crate::probe::outcome::{Outcome, Record};
 use crate::probe::schedule::{Due, Schedule};
 use crate::probe::{FlowId, IntervalId, Seq};
-use crate::time::{Clock, Monotonic};
+use crate::time::{Clock, Monotonic, Timestamp};
+use crossbeam_channel::Receiver;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -71,7 +76,7 @@ pub struct Route {
 }
 
 /// What a socket's datagrams are read with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reader {
     /// Which in-flight ring its probes are in.
     pub lane: u8,
@@ -92,6 +97,8 @@ pub struct Parts {
     pub routes: Vec<Route>,
     /// By socket.
     pub readers: Vec<Reader>,
+    /// More readers of a socket: of probes that the plan before sent.
+    pub former: Vec<(SocketId, Reader)>,
     /// Ways to write and read probes.
     pub methods: Vec<Method>,
     /// Open tallies.
@@ -112,11 +119,32 @@ pub struct Parts {
     pub progress: Arc<Progress>,
     /// Stop sending when set.
     pub stop: Arc<AtomicBool>,
+    /// Other plans.
+    pub changes: Receiver<Box<Change>>,
+}
+
+/// Why [`Worker::run`] returned.
+#[derive(Debug)]
+pub enum Ended {
+    /// Stopped, and the last probe in flight is decided.
+    Done,
+    /// Another plan has come: get ready for it, tell, and [`Worker::await_turn`].
+    Asked(Box<Change>),
+    /// It is time for the other plan.
+    Due,
+    /// The other plan is not to be.
+    Withdrawn,
 }
 
 /// The worker.
 pub struct Worker<N: Network, C: Clock> {
     network: N,
+    bare: Bare<C>,
+}
+
+/// A worker without a network: before its first, and between two.
+#[derive(Debug)]
+pub struct Bare<C: Clock> {
     clock: C,
     parts: Parts,
     watch: ClockWatch,
@@ -127,13 +155,16 @@ pub struct Worker<N: Network, C: Clock> {
     stopped_at: Option<Monotonic>,
     drops_seen: u64,
     taken: Taken,
+    /// Counters of the networks before.
+    before: NetCounters,
+    /// When it is time for another plan, while one is coming.
+    turn: Option<Arc<Turn>>,
 }
 
-impl<N: Network, C: Clock> Worker<N, C> {
-    /// A worker that is ready to run.
-    pub fn new(network: N, clock: C, parts: Parts) -> Worker<N, C> {
-        Worker {
-            network,
+impl<C: Clock> Bare<C> {
+    /// A worker that needs a network.
+    pub fn new(clock: C, parts: Parts) -> Bare<C> {
+        Bare {
             clock,
             parts,
             watch: ClockWatch::default(),
@@ -142,61 +173,126 @@ impl<N: Network, C: Clock> Worker<N, C> {
             stopped_at: None,
             drops_seen: 0,
             taken: Taken::default(),
+            before: NetCounters::default(),
+            turn: None,
         }
     }
 
-    /// Runs until stopped and the last probe in flight is decided.
+    /// A worker that is ready to run. The network's sockets are as the last [`Bare::fit`] seated them.
+    pub fn over<N: Network>(self, network: N) -> Worker<N, C> {
+        Worker { network, bare: self }
+    }
+
+    /// Takes in what a network reports while it is closed.
+    pub fn take(&mut self, event: Event<'_>) {
+        self.parts.take(event, self.watch.epoch());
+    }
+
+    /// Keeps the counters of a network that was closed.
+    pub fn closed(&mut self, counters: &NetCounters) {
+        self.before.add(counters);
+    }
+
+    /// Puts the worker under another plan; see [`Parts::fit`]. The turn it waited for is over.
+    pub fn fit(&mut self, outfit: Outfit) -> Leftovers {
+        if let Some(due) = self.held.take() {
+            // it may be of a flow that is gone
+            let interval = self.parts.timetable.interval_at(due.at);
+            self.parts.ledger.record(&Record { flow: due.flow, interval, outcome: Outcome::NotSent });
+            self.parts.progress.not_sent.add(1);
+        }
+        let (cut, now) = (self.turn.take().and_then(|turn| turn.cut()), self.clock.monotonic());
+        self.parts.fit(outfit, cut, cut.map_or(now, |cut| cut.start))
+    }
+}
+
+impl<N: Network, C: Clock> Worker<N, C> {
+    /// Runs until stopped and the last probe in flight is decided, or until it needs another network.
     ///
     /// # Errors
     /// The network broke: a ring or socket error that no retry mends.
-    pub fn run(mut self) -> io::Result<()> {
+    pub fn run(&mut self) -> io::Result<Ended> {
         loop {
-            let now = self.clock.monotonic();
+            let now = self.bare.clock.monotonic();
             self.look_for_stop(now);
-            let more = self.fill(now);
-            self.network.wait(self.how_long(now, more))?;
+            let until = match self.bare.turn.as_deref() {
+                None if self.bare.parts.changes.is_empty() || self.bare.stopped_at.is_some() => Monotonic(u64::MAX),
+                None => match self.bare.parts.changes.try_recv() {
+                    Ok(change) => return Ok(Ended::Asked(change)),
+                    Err(_) => Monotonic(u64::MAX),
+                },
+                Some(turn) => match turn.at() {
+                    None => return Ok(Ended::Withdrawn),
+                    Some(Turn::AT_ONCE) => return Ok(Ended::Due),
+                    Some(at) => at,
+                },
+            };
+            // before the other plan's time, what was due until then
+            let more = self.fill(now, now.min(Monotonic(until.0 - 1)));
+            if now >= until && !more {
+                return Ok(Ended::Due);
+            }
+            self.network.wait(self.how_long(now, until, more))?;
             let emptied = self.drain();
-            let now = self.clock.monotonic();
+            let now = self.bare.clock.monotonic();
             if emptied {
                 self.expire(now);
             }
             let done = self.hand_over(now);
             self.publish();
             if done {
-                return Ok(());
+                self.bare.parts.progress.oldest_open.set(u64::MAX);
+                return Ok(Ended::Done);
             }
         }
     }
 
-    /// Sends what is due; true when more is due than one batch.
-    fn fill(&mut self, now: Monotonic) -> bool {
-        if self.stopped_at.is_some() || now < self.parts.timetable.start {
+    /// From now on [`Worker::run`] looks for this.
+    pub fn await_turn(&mut self, turn: Arc<Turn>) {
+        self.bare.turn = Some(turn);
+    }
+
+    /// Gives up waiting for a turn that was withdrawn.
+    pub fn forget_turn(&mut self) {
+        self.bare.turn = None;
+    }
+
+    /// Takes the network away.
+    pub fn lay_down(self) -> (N, Bare<C>) {
+        (self.network, self.bare)
+    }
+
+    /// Sends what was due by `due_by`; true when more is due than one batch.
+    fn fill(&mut self, now: Monotonic, due_by: Monotonic) -> bool {
+        if self.bare.stopped_at.is_some() || now < self.bare.parts.timetable.last().start {
             return false;
         }
-        let interval = self.parts.timetable.interval_at(now);
-        if !self.parts.ledger.open(interval) {
+        let interval = self.bare.parts.timetable.interval_at(due_by);
+        if !self.bare.parts.ledger.open(interval) {
             return false; // no tally has come back: what is due is late, then not sent
         }
         let (mut sent, mut given_up) = (0, 0);
         while sent < BATCH && given_up < GIVE_UP_BATCH {
-            let Some(due) = self.held.take().or_else(|| self.parts.schedule.take_due(now)) else { return false };
+            let Some(due) = self.bare.held.take().or_else(|| self.bare.parts.schedule.take_due(due_by)) else {
+                return false;
+            };
             let lateness = now.since(due.at);
-            if lateness > self.parts.max_lateness_ns {
+            if lateness > self.bare.parts.max_lateness_ns {
                 given_up += 1;
-                self.parts.ledger.record(&Record { flow: due.flow, interval, outcome: Outcome::NotSent });
-                self.parts.progress.not_sent.add(1);
+                self.bare.parts.ledger.record(&Record { flow: due.flow, interval, outcome: Outcome::NotSent });
+                self.bare.parts.progress.not_sent.add(1);
                 continue;
             }
             if !self.depart(due.flow, interval, now) {
-                self.held = Some(due);
+                self.bare.held = Some(due);
                 return false;
             }
-            if let Some(tally) = self.parts.ledger.newest() {
+            if let Some(tally) = self.bare.parts.ledger.newest() {
                 tally.sent_late_by(lateness);
             }
-            self.parts.progress.lateness.record(lateness);
+            self.bare.parts.progress.lateness.record(lateness);
             sent += 1;
-            if self.parts.count.is_some_and(|count| self.probes >= count) {
+            if self.bare.parts.count.is_some_and(|count| self.bare.probes >= count) {
                 self.stop(now);
                 return false;
             }
@@ -207,16 +303,16 @@ impl<N: Network, C: Clock> Worker<N, C> {
     /// Sends one probe of a flow; false when its ring is full.
     #[inline]
     fn depart(&mut self, flow: FlowId, interval: IntervalId, now: Monotonic) -> bool {
-        let Parts { routes, lanes, methods, ledger, progress, samples, .. } = &mut self.parts;
+        let Parts { routes, lanes, methods, ledger, progress, samples, .. } = &mut self.bare.parts;
         let route = &routes[flow.0 as usize];
         let lane = &mut lanes[usize::from(route.lane)];
         if lane.next().is_none() {
             return false;
         }
-        let stamped = route.stamp_one_in != 0 && self.probes.is_multiple_of(u64::from(route.stamp_one_in));
-        self.probes += 1;
-        let wall = self.clock.wall();
-        let departure = Departure { flow, interval, at: now, wall, stamped, clock_epoch: self.watch.epoch() };
+        let stamped = route.stamp_one_in != 0 && self.bare.probes.is_multiple_of(u64::from(route.stamp_one_in));
+        self.bare.probes += 1;
+        let wall = self.bare.clock.wall();
+        let departure = Departure { flow, interval, at: now, wall, stamped, clock_epoch: self.bare.watch.epoch() };
         let seq = lane.depart(departure, &mut |record| note(&record, ledger, progress, samples));
         progress.sent.add(1);
         let datagram = Outgoing {
@@ -234,23 +330,23 @@ impl<N: Network, C: Clock> Worker<N, C> {
 
     /// When to look again: at once while more is due, else at the next probe; replies and stamps
     /// carry the kernel's times and wait for that.
-    fn how_long(&self, now: Monotonic, more: bool) -> Wait {
+    fn how_long(&self, now: Monotonic, until: Monotonic, more: bool) -> Wait {
         if more {
             return Wait::No;
         }
-        let longest = now.after(LONGEST_WAIT);
-        if let Some(stopped) = self.stopped_at {
+        let longest = now.after(LONGEST_WAIT).min(until);
+        if let Some(stopped) = self.bare.stopped_at {
             // nothing to send: replies end the wait, so that the last one ends the run
-            let decided = stopped.after(self.parts.longest_threshold());
+            let decided = stopped.after(self.bare.parts.longest_threshold());
             return Wait::EventOrUntil(decided.min(longest).max(now.after(TICK)));
         }
-        if self.held.is_some() {
+        if self.bare.held.is_some() {
             // only replies make room: let some gather, a datagram at a time costs twice as much
             let soon = now.after(HELD_TICK);
-            return if self.parts.spin { Wait::SpinUntil(soon) } else { Wait::Until(soon) };
+            return if self.bare.parts.spin { Wait::SpinUntil(soon) } else { Wait::Until(soon) };
         }
-        let due = self.parts.schedule.next_due().unwrap_or(longest).max(self.parts.timetable.start);
-        if self.parts.spin && due < longest {
+        let due = self.bare.parts.schedule.next_due().unwrap_or(longest).max(self.bare.parts.timetable.last().start);
+        if self.bare.parts.spin && due < longest {
             return Wait::SpinUntil(due);
         }
         Wait::Until(due.max(now.after(TICK)).min(longest))
@@ -258,46 +354,31 @@ impl<N: Network, C: Clock> Worker<N, C> {
 
     /// Takes in what the network reports; false when it may have more, so that nothing may expire yet.
     fn drain(&mut self) -> bool {
-        if self.watch.stepped(&self.clock) {
-            self.parts.progress.clock_steps.add(1);
-            if let Some(tally) = self.parts.ledger.newest() {
+        if self.bare.watch.stepped(&self.bare.clock) {
+            self.bare.parts.progress.clock_steps.add(1);
+            if let Some(tally) = self.bare.parts.ledger.newest() {
                 tally.clock_stepped();
             }
         }
-        let (parts, epoch) = (&mut self.parts, self.watch.epoch());
+        let (parts, epoch) = (&mut self.bare.parts, self.bare.watch.epoch());
         let mut events = 0usize;
         self.network.drain(|_, event| {
             events += 1;
-            match event {
-                Event::Received(datagram) => parts.received(&datagram, epoch),
-                Event::Transmitted { socket, key, at } => {
-                    let Parts { lanes, readers, ledger, progress, samples, .. } = &mut *parts;
-                    let lane = &mut lanes[usize::from(readers[usize::from(socket.0)].lane)];
-                    let known = lane.transmitted(Seq(key), at, &mut |record| {
-                        note(&record, ledger, progress, samples);
-                    });
-                    progress.stray_stamps.add(u64::from(!known));
-                }
-                Event::SendFailed { socket, key, errno } => {
-                    parts.progress.last_send_error.set(errno.unsigned_abs().into());
-                    parts.end_probe(socket, Seq(key), Outcome::SendFailed);
-                }
-                Event::Icmp { socket, to, meaning, quoted, .. } => parts.icmp(socket, to, meaning, quoted),
-            }
+            parts.take(event, epoch);
         });
-        let drops = self.network.counters().local_drops;
-        if drops != self.drops_seen
-            && let Some(tally) = self.parts.ledger.newest()
+        let drops = self.network.counters().local_drops + self.bare.before.local_drops;
+        if drops != self.bare.drops_seen
+            && let Some(tally) = self.bare.parts.ledger.newest()
         {
-            tally.local_drops(drops - self.drops_seen);
-            self.drops_seen = drops;
+            tally.local_drops(drops - self.bare.drops_seen);
+            self.bare.drops_seen = drops;
         }
         events < 2 * BATCH
     }
 
     /// Declares lost what has waited a loss threshold.
     fn expire(&mut self, now: Monotonic) {
-        let Parts { lanes, ledger, progress, samples, .. } = &mut self.parts;
+        let Parts { lanes, ledger, progress, samples, .. } = &mut self.bare.parts;
         for lane in lanes {
             lane.expire(now, &mut |record| note(&record, ledger, progress, samples));
         }
@@ -305,10 +386,10 @@ impl<N: Network, C: Clock> Worker<N, C> {
 
     /// Closes intervals whose probes are all decided; true when the worker is done.
     fn hand_over(&mut self, now: Monotonic) -> bool {
-        let longest = self.parts.longest_threshold();
-        let Parts { ledger, timetable, lanes, thresholds, .. } = &mut self.parts;
+        let longest = self.bare.parts.longest_threshold();
+        let Parts { ledger, timetable, lanes, thresholds, .. } = &mut self.bare.parts;
         let idle = lanes.iter().all(|lane| lane.is_empty() && lane.awaiting_stamps() == 0);
-        let flushed = self.stopped_at.is_some() && idle;
+        let flushed = self.bare.stopped_at.is_some() && idle;
         while let Some(oldest) = ledger.oldest() {
             let end = timetable.end(oldest);
             // the clock alone is not enough: expiry waits while the network may still hold replies
@@ -317,7 +398,8 @@ impl<N: Network, C: Clock> Worker<N, C> {
                     .iter()
                     .zip(&*thresholds)
                     .all(|(lane, threshold)| lane.next_expiry().is_none_or(|expiry| expiry >= end.after(*threshold)));
-            if !decided && !flushed {
+            // at the end there is time: nothing is given up because the summary thread takes one after the other
+            if !decided && (!flushed || !ledger.hand_over()) {
                 break;
             }
             ledger.close_oldest();
@@ -327,28 +409,33 @@ impl<N: Network, C: Clock> Worker<N, C> {
     }
 
     fn look_for_stop(&mut self, now: Monotonic) {
-        let over = self.parts.end.is_some_and(|end| now >= end);
-        if self.stopped_at.is_none() && (over || self.parts.stop.load(Ordering::Relaxed)) {
+        let over = self.bare.parts.end.is_some_and(|end| now >= end);
+        if self.bare.stopped_at.is_none() && (over || self.bare.parts.stop.load(Ordering::Relaxed)) {
             self.stop(now);
         }
     }
 
     fn stop(&mut self, now: Monotonic) {
-        self.stopped_at = Some(now);
-        self.held = None;
+        self.bare.stopped_at = Some(now);
+        self.bare.held = None;
+        self.bare.turn = None;
     }
 
     /// Shows the counters to others, once a tick.
     fn publish(&mut self) {
-        let Parts { lanes, ledger, progress, .. } = &self.parts;
+        let Bare { parts, taken, before, .. } = &mut self.bare;
+        let Parts { lanes, ledger, timetable, progress, .. } = &*parts;
         progress.in_flight.set(lanes.iter().map(InFlight::len).sum::<usize>() as u64);
         progress.in_flight_limit.set(lanes.iter().map(InFlight::limit).sum::<usize>() as u64);
         progress.handed_over.set(ledger.handed_over);
         progress.given_up.set(ledger.given_up);
         progress.after_close.set(ledger.after_close);
+        progress.oldest_open.set(ledger.oldest().unwrap_or_else(|| timetable.last().first).0.into());
         let implausible = lanes.iter().map(|lane| lane.totals().implausible_residence).sum();
-        self.taken.implausible_residence(progress, implausible);
-        self.taken.net(progress, &self.network.counters());
+        taken.implausible_residence(progress, implausible);
+        let mut counters = self.network.counters();
+        counters.add(before);
+        taken.net(progress, &counters);
     }
 }
 
@@ -381,24 +468,107 @@ fn note(record: &Record, ledger: &mut Ledger, progress: &Progress, samples: &mut
 }
 
 impl Parts {
+    /// The parts of a worker that has no plan yet: [`Parts::fit`] brings the first.
+    pub fn new(ledger: Ledger, options: &Options, stop: Arc<AtomicBool>, changes: Receiver<Box<Change>>) -> Parts {
+        let never = Monotonic(u64::MAX);
+        Parts {
+            schedule: Schedule::new(&[], never, 0),
+            lanes: Vec::new(),
+            thresholds: Vec::new(),
+            routes: Vec::new(),
+            readers: Vec::new(),
+            former: Vec::new(),
+            methods: Vec::new(),
+            ledger,
+            timetable: Timetable::new(never, Duration::MAX),
+            spin: false,
+            max_lateness_ns: 0,
+            end: None,
+            count: options.count,
+            samples: options.samples.clone(),
+            progress: Arc::default(),
+            stop,
+            changes,
+        }
+    }
+
     fn longest_threshold(&self) -> Duration {
         self.thresholds.iter().copied().max().unwrap_or_default()
     }
 
+    /// Takes in an event of the network.
+    #[inline]
+    fn take(&mut self, event: Event<'_>, epoch: u8) {
+        match event {
+            Event::Received(datagram) => self.received(&datagram, epoch),
+            Event::Transmitted { socket, key, at } => {
+                let reader = self.readers[usize::from(socket.0)];
+                if !self.transmitted(reader, Seq(key), at) {
+                    let former = (0..self.former.len()).any(|i| {
+                        let (of, reader) = self.former[i];
+                        of == socket && self.transmitted(reader, Seq(key), at)
+                    });
+                    self.progress.stray_stamps.add(u64::from(!former));
+                }
+            }
+            Event::SendFailed { socket, key, errno } => {
+                self.progress.last_send_error.set(errno.unsigned_abs().into());
+                self.end_probe(socket, Seq(key), Outcome::SendFailed);
+            }
+            Event::Icmp { socket, to, meaning, quoted, .. } => self.icmp(socket, to, meaning, quoted),
+        }
+    }
+
+    #[inline]
+    fn transmitted(&mut self, reader: Reader, seq: Seq, at: Timestamp) -> bool {
+        let Parts { lanes, ledger, progress, samples, .. } = self;
+        let lane = &mut lanes[usize::from(reader.lane)];
+        lane.transmitted(seq, at, &mut |record| note(&record, ledger, progress, samples))
+    }
+
     #[inline]
     fn received(&mut self, datagram: &Received<'_>, clock_epoch: u8) {
-        let Parts { lanes, readers, methods, routes, ledger, progress, samples, .. } = self;
-        let reader = readers[usize::from(datagram.socket.0)];
+        let reader = self.readers[usize::from(datagram.socket.0)];
+        let read = self.read(reader, datagram, clock_epoch);
+        if read != Ok(true) {
+            self.unexpected(datagram, clock_epoch, read);
+        }
+    }
+
+    /// Takes in a reply; false when nobody asked for it.
+    #[inline]
+    fn read(&mut self, reader: Reader, datagram: &Received<'_>, clock_epoch: u8) -> Result<bool, Unreadable> {
+        let Parts { lanes, methods, routes, ledger, progress, samples, .. } = self;
         let lane = &mut lanes[usize::from(reader.lane)];
-        let Ok(reply) = methods[usize::from(reader.method)].read(datagram.payload) else {
-            return progress.unreadable.add(1);
-        };
+        let reply = methods[usize::from(reader.method)].read(datagram.payload)?;
         // only the one who was asked may answer, to the socket that asked
         let asked = lane.flow_of(reply.seq).map(|flow| &routes[flow.0 as usize]);
         if !asked.is_some_and(|route| route.to == datagram.from && route.socket == datagram.socket) {
-            return progress.unasked.add(1);
+            return Ok(false);
         }
         lane.reply(&reply, datagram.at, clock_epoch, &mut |record| note(&record, ledger, progress, samples));
+        Ok(true)
+    }
+
+    /// A datagram that is no reply to the present plan's probes: one to the plan's before, or nobody's.
+    #[cold]
+    fn unexpected(&mut self, datagram: &Received<'_>, clock_epoch: u8, first: Result<bool, Unreadable>) {
+        let mut readable = first.is_ok();
+        for i in 0..self.former.len() {
+            let (of, reader) = self.former[i];
+            if of != datagram.socket {
+                continue;
+            }
+            match self.read(reader, datagram, clock_epoch) {
+                Ok(true) => return,
+                Ok(false) => readable = true,
+                Err(_) => {}
+            }
+        }
+        match readable {
+            true => self.progress.unasked.add(1),
+            false => self.progress.unreadable.add(1),
+        }
     }
 
     fn icmp(&mut self, socket: SocketId, to: SocketAddr, meaning: IcmpMeaning, quoted: &[u8]) {
@@ -406,27 +576,41 @@ impl Parts {
             IcmpMeaning::Refused => Outcome::Refused,
             IcmpMeaning::Unreachable | IcmpMeaning::TooBig(_) => Outcome::Unreachable,
         };
-        let reader = self.readers[usize::from(socket.0)];
-        let lane = &self.lanes[usize::from(reader.lane)];
-        let of = |flow: FlowId| {
-            let route = &self.routes[flow.0 as usize];
-            route.to == to && route.socket == socket
-        };
-        let quoted = self.methods[usize::from(reader.method)].read_quoted(quoted);
-        let seq = quoted.filter(|seq| lane.flow_of(*seq).is_some_and(of)).or_else(|| {
-            // a router may quote no more than the UDP header: then the flow's newest probe is meant
-            let flow = (0..self.routes.len() as u32).map(FlowId).find(|flow| of(*flow))?;
-            lane.newest_of(flow)
-        });
-        match seq {
+        let mut meant = None;
+        for reader in readers_of(&self.readers, &self.former, socket) {
+            let lane = &self.lanes[usize::from(reader.lane)];
+            let of = |flow: FlowId| {
+                let route = &self.routes[flow.0 as usize];
+                route.to == to && route.socket == socket
+            };
+            let quoted = self.methods[usize::from(reader.method)].read_quoted(quoted);
+            let seq = quoted.filter(|seq| lane.flow_of(*seq).is_some_and(of)).or_else(|| {
+                // a router may quote no more than the UDP header: then the flow's newest probe is meant
+                let flow = (0..self.routes.len() as u32).map(FlowId).find(|flow| of(*flow))?;
+                lane.newest_of(flow)
+            });
+            meant = meant.or(seq);
+        }
+        match meant {
             Some(seq) => self.end_probe(socket, seq, outcome),
             None => self.progress.unasked.add(1),
         }
     }
 
     fn end_probe(&mut self, socket: SocketId, seq: Seq, outcome: Outcome) {
-        let Parts { lanes, readers, ledger, progress, samples, .. } = self;
-        let lane = &mut lanes[usize::from(readers[usize::from(socket.0)].lane)];
-        lane.fail(seq, outcome, &mut |record| note(&record, ledger, progress, samples));
+        let Parts { lanes, readers, former, ledger, progress, samples, .. } = self;
+        for reader in readers_of(readers, former, socket) {
+            let lane = &mut lanes[usize::from(reader.lane)];
+            if lane.fail(seq, outcome, &mut |record| note(&record, ledger, progress, samples)) {
+                return;
+            }
+        }
     }
+}
+
+/// What may read a socket's datagrams: its reader, and seldom those it had.
+#[inline]
+fn readers_of(readers: &[Reader], former: &[(SocketId, Reader)], socket: SocketId) -> impl Iterator<Item = Reader> {
+    let others = former.iter().filter(move |(of, _)| *of == socket).map(|(_, reader)| *reader);
+    std::iter::once(readers[usize::from(socket.0)]).chain(others)
 }

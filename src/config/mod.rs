@@ -2,10 +2,12 @@
 //!
 //! A file's way: `yaml` makes a tree with places → `file` reads the sections of [`keys`] into a `draft`
 //! → `link` looks up names and counts → `assemble` resolves hosts and lists flows and paths. Everything
-//! that is wrong is collected by [`problem`]; [`report`] says what a plan will do and cost. Prints
+//! that is wrong is collected by [`problem`]; [`report`] says what a plan will do and cost, [`diff`] what a
+//! reload changes. Prints
 //! nothing and opens no socket that stays. Read [`load`] and [`Plan`] first.
 
 mod assemble;
+pub mod diff;
 mod draft;
 pub mod dscp;
 pub mod endpoint;
@@ -21,6 +23,7 @@ mod scalar;
 pub mod surroundings;
 mod yaml;
 
+pub use diff::{Diff, Matching};
 pub use plan::Plan;
 pub use problem::{ConfigError, Problem, Warnings};
 pub use report::{Costs, PlanReport};

@@ -32,7 +32,7 @@ pub const MAX_IN_FLIGHT: usize = 1 << 26;
 pub const SLOT_BYTES: usize = 64;
 
 /// A socket: one source port of one address family.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// Local address; port 0 lets the system choose.
     pub bind: SocketAddr,
@@ -43,7 +43,7 @@ pub struct Source {
 }
 
 /// Where probes go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// As written in the configuration: address or host name.
     pub host: String,
@@ -69,7 +69,7 @@ pub struct Flow {
 }
 
 /// A test: flows that are swept together, once per cycle each.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Test {
     /// Name of its group of targets.
     pub targets: String,
@@ -91,7 +91,7 @@ impl Test {
 }
 
 /// What a collector will do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// One reporting period.
     pub interval: Duration,

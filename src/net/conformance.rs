@@ -243,3 +243,113 @@ fn a_port_is_free_as_soon_as_its_network_is_gone() {
         drop(uring::UringNetwork::new(&mut ring, vec![socket], &LIMITS, &features).expect("starts"));
     }
 }
+
+/// Sends a hundred datagrams from one socket to another while the network they belong to is closed and made anew
+/// over them, a third socket is added and a fourth is dropped: each arrives once, in order, and is stamped once.
+#[test]
+fn nothing_is_lost_when_a_network_follows_another_over_the_same_sockets() {
+    for choice in [IoChoice::Uring, IoChoice::Mmsg] {
+        for key_per_message in [true, false] {
+            let features = Features { key_per_message, ..Features::detect(choice).expect("this machine has both") };
+            let stamped = SocketSpec { transmit_stamps: TransmitStamps::All, ..loopback() };
+            let mut sockets = vec![open(loopback()), open(stamped.clone()), open(loopback())];
+            let (to, from) = (sockets[2].local, sockets[1].local);
+            let (mut payloads, mut stamps) = (Vec::new(), Vec::new());
+            let mut key = 0;
+            for round in 0..5 {
+                let mut take = |event: Event<'_>| match event {
+                    Event::Received(r) => payloads.push((r.at.source, r.payload.to_vec())),
+                    Event::Transmitted { key, .. } => stamps.push(key),
+                    other => panic!("{choice:?}: {other:?}"),
+                };
+                // the sender's number changes: 1, then 0
+                let sender = if round == 0 { 1 } else { 0 };
+                let mut send = |network: &mut dyn FnMut(&Outgoing)| {
+                    for _ in 0..20 {
+                        network(&datagram(sender, to, key));
+                        key += 1;
+                    }
+                };
+                let warm = SystemClock.monotonic().after(Duration::from_millis(if round == 0 { 60 } else { 0 }));
+                match features.io {
+                    Io::Uring => {
+                        let mut ring = uring::open_ring(&LIMITS).expect("opens");
+                        let mut network =
+                            uring::UringNetwork::new(&mut ring, sockets, &LIMITS, &features).expect("starts");
+                        network.wait(Wait::Until(warm)).expect("works");
+                        send(&mut |d| network.outbox().send(d, number(d.key)));
+                        sockets = network.close(&mut take).expect("ends").0;
+                    }
+                    Io::Mmsg => {
+                        let mut network = mmsg::MmsgNetwork::new(sockets, &LIMITS, &features).expect("starts");
+                        network.wait(Wait::Until(warm)).expect("works");
+                        send(&mut |d| network.outbox().send(d, number(d.key)));
+                        sockets = network.close(&mut take).0;
+                    }
+                }
+                if round == 0 {
+                    sockets.remove(0);
+                    sockets.push(open(loopback()));
+                }
+                assert_eq!(sockets[0].local, from);
+            }
+            let seen = match features.io {
+                Io::Uring => {
+                    let mut ring = uring::open_ring(&LIMITS).expect("opens");
+                    let mut last = uring::UringNetwork::new(&mut ring, sockets, &LIMITS, &features).expect("starts");
+                    // stamps are looked for while some are due
+                    last.outbox().send(&datagram(0, to, 100), number(100));
+                    collect(&mut last, |seen| payloads.len() + seen.payloads.len() > 100 && seen.stamps.contains(&100))
+                }
+                Io::Mmsg => {
+                    let mut last = mmsg::MmsgNetwork::new(sockets, &LIMITS, &features).expect("starts");
+                    last.outbox().send(&datagram(0, to, 100), number(100));
+                    collect(&mut last, |seen| payloads.len() + seen.payloads.len() > 100 && seen.stamps.contains(&100))
+                }
+            };
+            payloads.extend(seen.payloads.into_iter().map(|(_, payload, source, _)| (source, payload)));
+            stamps.extend(seen.stamps);
+            let expected: Vec<_> = (0u32..=100).map(|key| (StampSource::Kernel, key.to_be_bytes().to_vec())).collect();
+            assert_eq!(payloads, expected, "{features}");
+            stamps.sort_unstable();
+            assert_eq!(stamps, (0..=100).collect::<Vec<_>>(), "{features}");
+        }
+    }
+}
+
+#[test]
+fn more_sockets_than_the_queues_hold_are_given_back() {
+    let features = Features::detect(IoChoice::Uring).expect("this machine has it");
+    let stamped = SocketSpec { transmit_stamps: TransmitStamps::All, ..loopback() };
+    let mut sockets: Vec<Socket> = (0..300).map(|_| open(stamped.clone())).collect();
+    let to = sockets[0].local;
+    let limits = Limits { batch: 16, buffers: 16, datagram: 64 };
+    for round in 0..3 {
+        let mut ring = uring::open_ring(&limits).expect("opens");
+        let mut network = uring::UringNetwork::new(&mut ring, sockets, &limits, &features).expect("starts");
+        for socket in 1..300 {
+            network.outbox().send(&datagram(socket, to, u32::from(socket)), number(u32::from(socket)));
+        }
+        let (mut payloads, mut stamps) = (0, 0);
+        let mut take = |event: Event<'_>| match event {
+            Event::Received(r) if !r.payload.is_empty() => payloads += 1,
+            Event::Transmitted { key, .. } if key != 0 => stamps += 1,
+            _ => {}
+        };
+        // what does not fit into the buffers waits in the socket: a few more rounds fetch it
+        let end = SystemClock.monotonic().after(Duration::from_secs(2));
+        sockets = network.close(&mut take).expect("ends").0;
+        while SystemClock.monotonic() < end && (payloads < 299 || stamps < 299) {
+            let mut ring = uring::open_ring(&limits).expect("opens");
+            let mut network = uring::UringNetwork::new(&mut ring, sockets, &limits, &features).expect("starts");
+            network.outbox().send(&datagram(0, to, 0), |_| 0);
+            let mut rest = |event: Event<'_>| match event {
+                Event::Received(r) if !r.payload.is_empty() => payloads += 1,
+                Event::Transmitted { key, .. } if key != 0 => stamps += 1,
+                _ => {}
+            };
+            sockets = network.close(&mut rest).expect("ends").0;
+        }
+        assert_eq!((sockets.len(), payloads, stamps), (300, 299, 299), "round {round}");
+    }
+}

@@ -76,9 +76,16 @@ pub fn stamp(message: &Control<'_>) -> Option<Timestamp> {
 pub struct DropMeter(Vec<u32>);
 
 impl DropMeter {
-    /// A meter for this many sockets.
-    pub fn new(sockets: usize) -> DropMeter {
-        DropMeter(vec![0; sockets])
+    /// A meter for these sockets.
+    pub fn new(sockets: &[Socket]) -> DropMeter {
+        DropMeter(sockets.iter().map(|socket| socket.carried.dropped).collect())
+    }
+
+    /// Gives the sockets what was reported of them, to carry to another network.
+    pub fn carry(&self, sockets: &mut [Socket]) {
+        for (socket, total) in sockets.iter_mut().zip(&self.0) {
+            socket.carried.dropped = *total;
+        }
     }
 
     /// New drops, from the socket's running total.
@@ -319,7 +326,7 @@ mod tests {
 
     #[test]
     fn drops_are_counted_from_a_running_total_that_wraps() {
-        let mut meter = DropMeter::new(1);
+        let mut meter = DropMeter(vec![0]);
         assert_eq!(meter.update(SocketId(0), 5), 5);
         assert_eq!(meter.update(SocketId(0), 5), 0);
         meter.update(SocketId(0), u32::MAX);

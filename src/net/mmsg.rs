@@ -145,7 +145,7 @@ impl MmsgNetwork {
     ///
     /// # Errors
     /// epoll refused by the kernel.
-    pub fn new(sockets: Vec<Socket>, limits: &Limits, features: &Features) -> io::Result<MmsgNetwork> {
+    pub fn new(mut sockets: Vec<Socket>, limits: &Limits, features: &Features) -> io::Result<MmsgNetwork> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         for (position, socket) in sockets.iter().enumerate() {
             epoll.add(&socket.fd, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLERR, position as u64))?;
@@ -153,11 +153,12 @@ impl MmsgNetwork {
         let count = sockets.len();
         let batch = usize::from(limits.batch);
         let locals = sockets.iter().map(|socket| socket.local).collect();
+        let drops = DropMeter::new(&sockets);
         Ok(MmsgNetwork {
             outbox: MmsgOutbox {
                 queue: SendQueue::new(batch, limits.datagram, features.key_per_message),
                 headers: (0..batch).map(|_| empty_mmsg()).collect(),
-                keys: StampKeys::new(features.key_per_message, count),
+                keys: StampKeys::new(features.key_per_message, &mut sockets),
                 errors: ErrorQueues::new(count),
                 failures: Vec::with_capacity(batch.max(4096)),
                 sockets,
@@ -166,10 +167,28 @@ impl MmsgNetwork {
             ready: vec![EpollEvent::empty(); count.clamp(1, 1024)],
             inbox: Inbox::new(limits.datagram),
             errors: error_queue::Reader::default(),
-            drops: DropMeter::new(count),
+            drops,
             counters: NetCounters::default(),
             locals,
         })
+    }
+
+    /// Hands over what is queued, tells the sends that failed, and gives the sockets back for another network, with the counters. What
+    /// they have received waits in them.
+    pub fn close(mut self, mut on: impl FnMut(Event<'_>)) -> (Vec<Socket>, NetCounters) {
+        self.outbox.flush();
+        self.drain_failures(&mut |_, event| on(event));
+        let mut sockets = self.outbox.sockets;
+        self.outbox.keys.carry(&mut sockets);
+        self.drops.carry(&mut sockets);
+        (sockets, self.counters)
+    }
+
+    fn drain_failures(&mut self, on: &mut impl FnMut(&mut MmsgOutbox, Event<'_>)) {
+        while let Some(failure) = self.outbox.failures.pop() {
+            let Failure { socket, key, errno } = failure;
+            on(&mut self.outbox, Event::SendFailed { socket, key, errno });
+        }
     }
 }
 
@@ -242,10 +261,7 @@ impl Network for MmsgNetwork {
     }
 
     fn drain(&mut self, mut on: impl FnMut(&mut MmsgOutbox, Event<'_>)) {
-        while let Some(failure) = self.outbox.failures.pop() {
-            let Failure { socket, key, errno } = failure;
-            on(&mut self.outbox, Event::SendFailed { socket, key, errno });
-        }
+        self.drain_failures(&mut on);
         let ready = self.epoll.wait(&mut self.ready, EpollTimeout::ZERO).unwrap_or(0);
         for position in 0..ready {
             let event = self.ready[position];

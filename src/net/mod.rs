@@ -213,6 +213,20 @@ pub struct NetCounters {
     pub receive_errors: u64,
 }
 
+impl NetCounters {
+    /// Adds those of another network.
+    pub fn add(&mut self, other: &NetCounters) {
+        // taken apart by name, so that a new counter cannot be forgotten here
+        let NetCounters { local_drops, truncated, unstamped, rearmed, ring_overflows, receive_errors } = other;
+        self.local_drops += local_drops;
+        self.truncated += truncated;
+        self.unstamped += unstamped;
+        self.rearmed += rearmed;
+        self.ring_overflows += ring_overflows;
+        self.receive_errors += receive_errors;
+    }
+}
+
 /// Sizes of a network's queues; its memory is a sum of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -220,6 +220,19 @@ struct Socket {
     spec: SocketSpec,
 }
 
+impl Socket {
+    fn open(spec: &SocketSpec, next_port: &mut u16) -> Socket {
+        let ip = match spec.bind.ip() {
+            ip if !ip.is_unspecified() => ip,
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+        };
+        let port = if spec.bind.port() == 0 { *next_port } else { spec.bind.port() };
+        *next_port += 1;
+        Socket { address: SocketAddr::new(ip, port), spec: spec.clone() }
+    }
+}
+
 struct Destination {
     way: Way,
     peer: Peer,
@@ -251,6 +264,17 @@ enum Ready {
     Icmp { socket: SocketId, to: SocketAddr, meaning: IcmpMeaning, quoted: Vec<u8> },
 }
 
+impl Ready {
+    fn socket(&mut self) -> &mut SocketId {
+        match self {
+            Ready::Datagram { socket, .. }
+            | Ready::Stamp { socket, .. }
+            | Ready::Failed { socket, .. }
+            | Ready::Icmp { socket, .. } => socket,
+        }
+    }
+}
+
 /// The sending half: sockets, ways, and what is on its way.
 pub struct SimOutbox {
     clock: SimClock,
@@ -258,6 +282,7 @@ pub struct SimOutbox {
     host: Host,
     sockets: Vec<Socket>,
     addresses: Vec<SocketAddr>,
+    next_port: u16,
     ways: BTreeMap<SocketAddr, Destination>,
     /// When, in which order, what: numbers index `pending`.
     agenda: BinaryHeap<Reverse<(u64, u64)>>,
@@ -280,19 +305,8 @@ impl SimNetwork {
     /// A network with these sockets that begins now by `clock`. Wildcard addresses become 192.0.2.1 and
     /// 2001:db8::1; port 0 becomes a free one. Datagrams to an address without a peer vanish.
     pub fn new(seed: u64, clock: &SimClock, sockets: &[SocketSpec], host: Host) -> SimNetwork {
-        let sockets: Vec<Socket> = sockets
-            .iter()
-            .enumerate()
-            .map(|(i, spec)| {
-                let ip = match spec.bind.ip() {
-                    ip if !ip.is_unspecified() => ip,
-                    IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-                    IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
-                };
-                let port = if spec.bind.port() == 0 { FIRST_PORT + i as u16 } else { spec.bind.port() };
-                Socket { address: SocketAddr::new(ip, port), spec: spec.clone() }
-            })
-            .collect();
+        let mut next_port = FIRST_PORT;
+        let sockets: Vec<Socket> = sockets.iter().map(|spec| Socket::open(spec, &mut next_port)).collect();
         let steps = host.clock_steps.clone();
         let mut outbox = SimOutbox {
             clock: clock.clone(),
@@ -300,6 +314,7 @@ impl SimNetwork {
             host,
             addresses: sockets.iter().map(|socket| socket.address).collect(),
             sockets,
+            next_port,
             ways: BTreeMap::new(),
             agenda: BinaryHeap::new(),
             pending: BTreeMap::new(),
@@ -330,6 +345,36 @@ impl SimNetwork {
     pub fn inject(&mut self, after_ns: u64, socket: SocketId, from: SocketAddr, payload: &[u8]) {
         let stray = Ready::Datagram { socket, from, bytes: payload.to_vec(), traffic_class: 0, at: Wall(0) };
         self.outbox.schedule(self.outbox.start + after_ns, Pending::Come(stray));
+    }
+
+    /// Changes the sockets as a network does that is closed and followed by another: `seats` names for each new
+    /// socket the one it was, if any, and what it is to be like (as it was, when nothing is said). What is on its
+    /// way to a socket that stays finds it; the rest is lost.
+    pub fn reseat(&mut self, seats: &[(Option<SocketId>, Option<SocketSpec>)]) {
+        let outbox = &mut self.outbox;
+        let mut now_at: BTreeMap<u16, SocketId> = BTreeMap::new();
+        let mut former: Vec<Option<Socket>> = std::mem::take(&mut outbox.sockets).into_iter().map(Some).collect();
+        for (position, (kept, spec)) in seats.iter().enumerate() {
+            let stays = kept.and_then(|kept| former.get_mut(usize::from(kept.0))?.take().map(|socket| (kept, socket)));
+            let socket = match (stays, spec) {
+                (Some((kept, mut socket)), spec) => {
+                    now_at.insert(kept.0, SocketId(position as u16));
+                    socket.spec = spec.clone().unwrap_or(socket.spec);
+                    socket
+                }
+                (None, Some(spec)) => Socket::open(spec, &mut outbox.next_port),
+                (None, None) => continue,
+            };
+            outbox.sockets.push(socket);
+        }
+        outbox.addresses = outbox.sockets.iter().map(|socket| socket.address).collect();
+        let find = |socket: &mut SocketId| now_at.get(&socket.0).map(|now| *socket = *now).is_some();
+        outbox.pending.retain(|_, pending| match pending {
+            Pending::Arrive { socket, .. } => find(socket),
+            Pending::Come(ready) => find(ready.socket()),
+            Pending::Step(_) => true,
+        });
+        self.ready.retain_mut(|ready| find(ready.socket()));
     }
 
     /// What has happened on the wire so far.

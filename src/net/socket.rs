@@ -1,10 +1,12 @@
-//! Opening UDP sockets the way a [`SocketSpec`] says, and steering datagrams to cores.
+//! Opening UDP sockets the way a [`SocketSpec`] says, changing them while they are open, and steering datagrams
+//! to cores.
 
+use super::stamp_keys::Counted;
 use super::{SocketSpec, TransmitStamps};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, getsockname, socket};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// An open socket and what the worker must know about it.
 #[derive(Debug)]
@@ -23,6 +25,19 @@ pub struct Socket {
     pub icmp_errors: bool,
     /// Receive buffer the kernel granted, in bytes of its own accounting.
     pub granted_receive_buffer: usize,
+    /// What it was opened or changed to be like.
+    pub spec: SocketSpec,
+    /// What its last network knew.
+    pub carried: Carried,
+}
+
+/// What one network hands the next one with a socket, because the kernel counts on.
+#[derive(Debug, Default)]
+pub struct Carried {
+    /// The kernel's total of datagrams dropped, as far as it has been reported.
+    pub dropped: u32,
+    /// Keys of stamps that the kernel numbers itself.
+    pub keys: Option<Counted>,
 }
 
 /// `SO_TIMESTAMPING` flags (linux/net_tstamp.h).
@@ -37,6 +52,83 @@ pub mod stamping {
     pub const OPT_ID: u32 = 1 << 7;
     /// Transmit stamps come without the packet.
     pub const OPT_TSONLY: u32 = 1 << 11;
+}
+
+impl Socket {
+    /// Makes an open socket like `spec`, as far as that can be done without losing its port: class, transmit
+    /// stamps, receive buffer, and whether it is connected. One that is to send to more than the address it is
+    /// connected to is unconnected, and one that is unconnected stays so.
+    ///
+    /// # Errors
+    /// The kernel's, with the address and the option that was refused.
+    pub fn adapt(&mut self, spec: &SocketSpec) -> io::Result<()> {
+        let raw = self.fd.as_fd();
+        let say =
+            |what: &'static str| move |e: io::Error| io::Error::new(e.kind(), format!("{}: {what}: {e}", spec.bind));
+        if spec.traffic_class != self.spec.traffic_class {
+            set_class(raw, self.v6, !self.v6 || spec.dual_stack, spec.traffic_class).map_err(say("traffic class"))?;
+        }
+        if spec.receive_buffer > self.spec.receive_buffer {
+            set_receive_buffer(raw, spec.receive_buffer).map_err(say("SO_RCVBUF"))?;
+        }
+        if spec.transmit_stamps != self.transmit_stamps {
+            set_stamping(raw, spec.transmit_stamps).map_err(say("SO_TIMESTAMPING"))?;
+            if self.transmit_stamps == TransmitStamps::None {
+                self.carried.keys = None; // the kernel begins at 0
+            }
+            self.transmit_stamps = spec.transmit_stamps;
+        }
+        if self.connected && spec.connect != self.spec.connect {
+            disconnect(raw).map_err(say("disconnect"))?;
+            self.connected = false;
+        }
+        self.spec = SocketSpec { bind: self.spec.bind, ..spec.clone() };
+        Ok(())
+    }
+}
+
+/// Lets a connected socket send to any address again. Its port stays when it was bound by number.
+fn disconnect(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let nobody = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    // SAFETY: connect(2) reads `size_of::<sockaddr>()` bytes at the pointer, which `nobody` provides; `fd` is open.
+    #[expect(unsafe_code, reason = "nix has no address without a family")]
+    let result =
+        unsafe { libc::connect(fd.as_raw_fd(), &raw const nobody, size_of::<libc::sockaddr>() as libc::socklen_t) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn set_class(fd: BorrowedFd<'_>, v6: bool, v4_too: bool, class: u8) -> io::Result<()> {
+    if v6 {
+        set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &i32::from(class))?;
+    }
+    if v4_too {
+        set_option(fd, libc::IPPROTO_IP, libc::IP_TOS, &i32::from(class))?;
+    }
+    Ok(())
+}
+
+/// `SO_RCVBUFFORCE` goes beyond `rmem_max` and needs `CAP_NET_ADMIN`; without it `SO_RCVBUF` is clipped silently.
+fn set_receive_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    let asked = i32::try_from(bytes).unwrap_or(i32::MAX);
+    set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &asked)
+        .or_else(|_| set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &asked))
+}
+
+/// Binds to a port of the system's choice, but by its number: a socket bound to port 0 would lose its port
+/// when it is connected and unconnected again (`SOCK_BINDPORT_LOCK` in the kernel).
+fn bind_by_number(fd: &OwnedFd, family: AddressFamily, spec: &SocketSpec) -> io::Result<()> {
+    // chosen by a socket that shares nothing; only then may the two share it
+    let chooser = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    if spec.bind.is_ipv6() {
+        set_option(chooser.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &i32::from(!spec.dual_stack))?;
+    }
+    bind(chooser.as_raw_fd(), &SockaddrStorage::from(spec.bind))?;
+    let chosen: SockaddrStorage = getsockname(chooser.as_raw_fd())?;
+    let Some(chosen) = socket_addr(&chosen) else { return Err(io::Error::from(io::ErrorKind::AddrNotAvailable)) };
+    on(chooser.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
+    on(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(chosen))?;
+    set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, &0i32)
 }
 
 /// Sets a socket option to a plain value.
@@ -71,18 +163,14 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
     let v4_too = !v6 || spec.dual_stack;
     let family = if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
-    let raw = std::os::fd::AsFd::as_fd(&fd);
+    let raw = fd.as_fd();
     let say = |what: &'static str| move |e: io::Error| io::Error::new(e.kind(), format!("{}: {what}: {e}", spec.bind));
 
     if v6 {
         set_option(raw, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &i32::from(!spec.dual_stack))
             .map_err(say("IPV6_V6ONLY"))?;
-        let class = i32::from(spec.traffic_class);
-        set_option(raw, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &class).map_err(say("IPV6_TCLASS"))?;
     }
-    if v4_too {
-        set_option(raw, libc::IPPROTO_IP, libc::IP_TOS, &i32::from(spec.traffic_class)).map_err(say("IP_TOS"))?;
-    }
+    set_class(raw, v6, v4_too, spec.traffic_class).map_err(say("traffic class"))?;
     let reports = [
         (spec.receive_traffic_class, libc::IP_RECVTOS, libc::IPV6_RECVTCLASS, "receive traffic class"),
         (spec.receive_hop_limit, libc::IP_RECVTTL, libc::IPV6_RECVHOPLIMIT, "receive hop limit"),
@@ -106,15 +194,14 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
         on(raw, libc::SOL_SOCKET, libc::SO_REUSEPORT).map_err(say("SO_REUSEPORT"))?;
     }
     on(raw, libc::SOL_SOCKET, libc::SO_RXQ_OVFL).map_err(say("SO_RXQ_OVFL"))?;
-    // SO_RCVBUFFORCE goes beyond rmem_max and needs CAP_NET_ADMIN; without it SO_RCVBUF is clipped silently
-    let asked = i32::try_from(spec.receive_buffer).unwrap_or(i32::MAX);
-    set_option(raw, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &asked)
-        .or_else(|_| set_option(raw, libc::SOL_SOCKET, libc::SO_RCVBUF, &asked))
-        .map_err(say("SO_RCVBUF"))?;
+    set_receive_buffer(raw, spec.receive_buffer).map_err(say("SO_RCVBUF"))?;
     set_stamping(raw, spec.transmit_stamps).map_err(say("SO_TIMESTAMPING"))?;
 
-    let name = SockaddrStorage::from(spec.bind);
-    bind(fd.as_raw_fd(), &name).map_err(|e| say("bind")(e.into()))?;
+    if spec.connect.is_some() && spec.bind.port() == 0 {
+        bind_by_number(&fd, family, spec).map_err(say("bind"))?;
+    } else {
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(spec.bind)).map_err(|e| say("bind")(e.into()))?;
+    }
     let connected = spec.connect.is_some_and(|to| connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).is_ok());
     let local: SockaddrStorage = getsockname(fd.as_raw_fd())?;
     let local = socket_addr(&local).unwrap_or(spec.bind);
@@ -127,6 +214,8 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
         transmit_stamps: spec.transmit_stamps,
         icmp_errors: spec.icmp_errors,
         granted_receive_buffer: granted,
+        spec: spec.clone(),
+        carried: Carried::default(),
     })
 }
 
@@ -187,6 +276,22 @@ mod tests {
         let socket = open(&SocketSpec::new("127.0.0.1:0".parse().expect("valid"))).expect("opens");
         assert_ne!(socket.local.port(), 0);
         assert!(socket.granted_receive_buffer > 0);
+    }
+
+    #[test]
+    fn a_socket_keeps_its_chosen_port_when_it_is_unconnected() {
+        let first = open(&SocketSpec::new("127.0.0.1:0".parse().expect("valid"))).expect("opens");
+        for bind in ["127.0.0.1:0", "0.0.0.0:0"] {
+            let spec = SocketSpec { connect: Some(first.local), ..SocketSpec::new(bind.parse().expect("valid")) };
+            let mut socket = open(&spec).expect("opens");
+            assert!(socket.connected && socket.local.port() != first.local.port());
+            let shared = SocketSpec::new(SocketAddr::new(spec.bind.ip(), socket.local.port()));
+            assert_eq!(open(&shared).expect_err("not shared").kind(), io::ErrorKind::AddrInUse);
+            socket.adapt(&SocketSpec { connect: None, traffic_class: 0xb8, ..spec }).expect("changes");
+            let name: SockaddrStorage = getsockname(socket.fd.as_raw_fd()).expect("bound");
+            let now = socket_addr(&name).expect("an IP address");
+            assert_eq!((socket.connected, now.port()), (false, socket.local.port()), "{bind}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! this table remembers the keys of the last [`REMEMBERED`] of them.
 
 use super::SocketId;
+use super::socket::Socket;
 
 /// Stamped datagrams remembered per socket; a stamp that comes later than that is not attributed.
 pub const REMEMBERED: usize = 256;
@@ -25,13 +26,28 @@ pub struct Counted {
     keys: Box<[u32; REMEMBERED]>,
 }
 
+impl Default for Counted {
+    fn default() -> Counted {
+        Counted { next: 0, keys: Box::new([0; REMEMBERED]) }
+    }
+}
+
 impl StampKeys {
-    /// Keys for this many sockets.
-    pub fn new(per_message: bool, sockets: usize) -> StampKeys {
+    /// Keys for these sockets; those that had some in another network go on with them.
+    pub fn new(per_message: bool, sockets: &mut [Socket]) -> StampKeys {
         if per_message {
             return StampKeys::PerMessage;
         }
-        StampKeys::Counted((0..sockets).map(|_| Counted { next: 0, keys: Box::new([0; REMEMBERED]) }).collect())
+        StampKeys::Counted(sockets.iter_mut().map(|socket| socket.carried.keys.take().unwrap_or_default()).collect())
+    }
+
+    /// Gives the sockets their keys to carry to another network.
+    pub fn carry(&mut self, sockets: &mut [Socket]) {
+        if let StampKeys::Counted(counted) = self {
+            for (socket, counted) in sockets.iter_mut().zip(counted.drain(..)) {
+                socket.carried.keys = Some(counted);
+            }
+        }
     }
 
     /// A stamped datagram is handed to the kernel.
@@ -60,16 +76,21 @@ impl StampKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::{SocketSpec, socket};
 
     #[test]
-    fn counted_stamps_find_their_keys_until_forgotten() {
-        let mut keys = StampKeys::new(false, 1);
+    fn counted_stamps_find_their_keys_until_forgotten_and_in_the_next_network() {
+        let spec = SocketSpec::new("127.0.0.1:0".parse().expect("valid"));
+        let mut sockets = vec![socket::open(&spec).expect("opens")];
+        let mut keys = StampKeys::new(false, &mut sockets);
         for key in 1000..1000 + REMEMBERED as u32 + 1 {
             keys.sent(SocketId(0), key);
         }
+        keys.carry(&mut sockets);
+        let keys = StampKeys::new(false, &mut sockets);
         assert_eq!(keys.key(SocketId(0), 0), None);
         assert_eq!(keys.key(SocketId(0), 1), Some(1001));
         assert_eq!(keys.key(SocketId(0), 9999), None);
-        assert_eq!(StampKeys::new(true, 1).key(SocketId(0), 7), Some(7));
+        assert_eq!(StampKeys::new(true, &mut sockets).key(SocketId(0), 7), Some(7));
     }
 }

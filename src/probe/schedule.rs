@@ -31,7 +31,7 @@ const DRAWS: usize = 32;
 /// One test's share on one worker.
 #[derive(Clone, Debug)]
 pub struct Sweep {
-    /// The worker's flows it sweeps.
+    /// The worker's flows it sweeps, by number or position (see [`Schedule::numbered`]).
     pub flows: Range<u32>,
     /// Cycles per second; a sweep without flows or with a rate that is not positive is left out.
     pub cycles_per_second: f64,
@@ -51,7 +51,10 @@ pub struct Due {
 /// All sweeps of a worker, merged by due time. Taking a probe costs O(log sweeps) and no allocation.
 #[derive(Debug)]
 pub struct Schedule {
+    /// In the order of the sweeps.
     lanes: Vec<Lane>,
+    /// Flow numbers by position in the sweeps; empty while a flow's number is its position.
+    flows: Vec<u32>,
     /// One entry per lane: its next due time and its position. Changed in place, never grown.
     heap: BinaryHeap<Reverse<(Monotonic, u32)>>,
 }
@@ -63,10 +66,36 @@ impl Schedule {
     /// so that collectors started together do not probe together.
     pub fn new(sweeps: &[Sweep], start: Monotonic, seed: u64) -> Schedule {
         let mut seeds = Random::new(seed);
-        let lanes: Vec<Lane> =
-            sweeps.iter().filter_map(|sweep| Lane::new(sweep, start, Random::new(seeds.bits()))).collect();
-        let heap = lanes.iter().enumerate().map(|(i, lane)| Reverse((lane.due, i as u32))).collect();
-        Schedule { lanes, heap }
+        let lanes = (0..).zip(sweeps);
+        let lanes = lanes.filter_map(|(i, sweep)| Lane::new(i, sweep, start, Random::new(seeds.bits()))).collect();
+        let mut schedule = Schedule { lanes, flows: Vec::new(), heap: BinaryHeap::new() };
+        schedule.merge();
+        schedule
+    }
+
+    /// The same with flow numbers: the range of a sweep then names positions in `flows`.
+    pub fn numbered(mut self, flows: Vec<u32>) -> Schedule {
+        self.flows = flows;
+        self
+    }
+
+    /// Lets sweeps go on where `former` is: of each pair, this one's second takes the due times and the order of the
+    /// former one's first, which must have as many flows. The others begin anew.
+    pub fn follow(&mut self, former: Schedule, pairs: &[(u32, u32)]) {
+        for lane in former.lanes {
+            let heir = pairs.iter().find(|(first, _)| *first == lane.sweep).map(|(_, second)| *second);
+            let at = heir.and_then(|sweep| self.lanes.binary_search_by_key(&sweep, |lane| lane.sweep).ok());
+            if let Some(own) = at.and_then(|at| self.lanes.get_mut(at))
+                && own.flows == lane.flows
+            {
+                *own = Lane { sweep: own.sweep, first_flow: own.first_flow, ..lane };
+            }
+        }
+        self.merge();
+    }
+
+    fn merge(&mut self) {
+        self.heap = self.lanes.iter().enumerate().map(|(i, lane)| Reverse((lane.due, i as u32))).collect();
     }
 
     /// When the next probe is due; `None` when there is nothing to send.
@@ -87,8 +116,10 @@ impl Schedule {
             PeekMut::pop(top); // cannot be: the heap holds positions of `lanes`
             return None;
         };
-        let flow = lane.take();
+        let position = lane.take();
         top.0.0 = lane.due;
+        // an empty table, or one of all positions
+        let flow = FlowId(self.flows.get(position as usize).copied().unwrap_or(position));
         Some(Due { flow, at })
     }
 }
@@ -96,6 +127,8 @@ impl Schedule {
 /// A sweep on its way.
 #[derive(Debug)]
 struct Lane {
+    /// Which sweep.
+    sweep: u32,
     first_flow: u32,
     flows: u64,
     pacing: Pacing,
@@ -118,7 +151,7 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(sweep: &Sweep, start: Monotonic, mut random: Random) -> Option<Lane> {
+    fn new(number: u32, sweep: &Sweep, start: Monotonic, mut random: Random) -> Option<Lane> {
         let flows = u64::from(sweep.flows.end.saturating_sub(sweep.flows.start));
         let rate = flows as f64 * sweep.cycles_per_second;
         let mean_gap_ns = 1e9 / rate;
@@ -132,6 +165,7 @@ impl Lane {
             Pacing::Poisson => 0,
         };
         let mut lane = Lane {
+            sweep: number,
             first_flow: sweep.flows.start,
             flows,
             pacing: sweep.pacing,
@@ -152,10 +186,10 @@ impl Lane {
         Some(lane)
     }
 
-    /// The flow of the slot that is due; moves on to the next slot.
+    /// The position of the flow of the slot that is due; moves on to the next slot.
     #[inline]
-    fn take(&mut self) -> FlowId {
-        let flow = FlowId(self.first_flow + self.position as u32);
+    fn take(&mut self) -> u32 {
+        let flow = self.first_flow + self.position as u32;
         self.taken += 1;
         if self.taken == self.flows {
             self.taken = 0;
@@ -302,6 +336,29 @@ mod tests {
                 last = at;
             }
         }
+    }
+
+    #[test]
+    fn a_sweep_that_goes_on_does_not_notice() {
+        let start = Monotonic(1_000);
+        let [kept, ended] = [sweep(0..7, 3.0, Pacing::Periodic), sweep(7..9, 50.0, Pacing::Poisson)];
+        let kept_alone = |due: &[Due]| -> Vec<Due> { due.iter().filter(|due| due.flow.0 < 7).copied().collect() };
+        let mut undisturbed = Schedule::new(&[kept.clone(), ended.clone()], start, 5);
+        let expected = kept_alone(&take(&mut undisturbed, 4_000));
+
+        let mut former = Schedule::new(&[kept.clone(), ended], start, 5);
+        let mut seen = kept_alone(&take(&mut former, 100));
+        let now = Monotonic(former.next_due().expect("sweeps never end").0 - 1);
+        // behind a sweep that is new, with another place in the list and the numbers it had
+        let new = sweep(0..3, 9.0, Pacing::Periodic);
+        let mut changed = Schedule::new(&[new, sweep(3..10, 3.0, Pacing::Periodic)], now, 6)
+            .numbered([[7, 9, 12].as_slice(), &[0, 1, 2, 3, 4, 5, 6]].concat());
+        changed.follow(former, &[(0, 1)]);
+        let after = take(&mut changed, 1_000);
+        assert!(after.iter().all(|due| due.at >= now && (due.flow.0 <= 7 || [9, 12].contains(&due.flow.0))));
+        seen.extend(kept_alone(&after));
+        assert!(seen.len() > 300);
+        assert_eq!(seen, expected[..seen.len()]);
     }
 
     #[test]

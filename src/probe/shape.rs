@@ -98,7 +98,7 @@ impl std::fmt::Debug for Key {
 }
 
 /// What a probe looks like; one per `ports` entry of the configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Name of the `ports` entry.
     pub port_name: String,

@@ -44,17 +44,23 @@ pub struct Span {
 
 /// Joins the tallies of all workers, interval by interval.
 pub struct Merger {
+    /// What the intervals are of, oldest first, each with its first interval; never empty.
+    plans: Vec<(IntervalId, Coverage)>,
+    worst: usize,
+    open: BTreeMap<IntervalId, Open>,
+    newest_closed: Option<IntervalId>,
+}
+
+/// What the tallies of an interval cover together.
+struct Coverage {
     paths: Vec<Arc<Path>>,
     address: Box<dyn Fn(u32) -> FlowAddress + Send>,
     layouts: Vec<Arc<Layout>>,
-    worst: usize,
     /// Per path of the plan: its flows, and the position in `teams` of the workers that probe it.
     flows_of: Vec<u32>,
     team_of: Vec<u32>,
     /// Distinct sets of workers that probe a path together.
     teams: Vec<Vec<u16>>,
-    open: BTreeMap<IntervalId, Open>,
-    newest_closed: Option<IntervalId>,
 }
 
 /// An interval that waits for workers.
@@ -87,14 +93,12 @@ struct Team {
     dropped: bool,
 }
 
-impl Merger {
-    /// A merger for the plan's `paths` and one layout per worker (a worker's number is its position).
-    /// `address` names a flow by its index in the plan.
-    pub fn new(
+impl Coverage {
+    fn new(
         paths: Vec<Arc<Path>>,
         layouts: Vec<Arc<Layout>>,
         address: impl Fn(u32) -> FlowAddress + Send + 'static,
-    ) -> Merger {
+    ) -> Coverage {
         let mut flows_of = vec![0; paths.len()];
         let mut workers_of: Vec<Vec<u16>> = vec![Vec::new(); paths.len()];
         for (worker, layout) in layouts.iter().enumerate() {
@@ -120,17 +124,46 @@ impl Merger {
                 })
             })
             .collect();
+        Coverage { paths, address: Box::new(address), layouts, flows_of, team_of, teams }
+    }
+}
+
+impl Merger {
+    /// A merger for the plan's `paths` and one layout per worker (a worker's number is its position).
+    /// `address` names a flow by its index in the plan.
+    pub fn new(
+        paths: Vec<Arc<Path>>,
+        layouts: Vec<Arc<Layout>>,
+        address: impl Fn(u32) -> FlowAddress + Send + 'static,
+    ) -> Merger {
         Merger {
-            paths,
-            address: Box::new(address),
-            layouts,
+            plans: vec![(IntervalId(0), Coverage::new(paths, layouts, address))],
             worst: WORST_FLOWS,
-            flows_of,
-            team_of,
-            teams,
             open: BTreeMap::new(),
             newest_closed: None,
         }
+    }
+
+    /// From interval `first` on the tallies are of another plan. To be called before a tally of such an interval comes.
+    pub fn change(
+        &mut self,
+        first: IntervalId,
+        paths: Vec<Arc<Path>>,
+        layouts: Vec<Arc<Layout>>,
+        address: impl Fn(u32) -> FlowAddress + Send + 'static,
+    ) {
+        // a plan whose last interval is closed is not asked for any more
+        let needed = self.waiting().next().or(self.newest_closed).unwrap_or_default();
+        let ended = self.plans.windows(2).take_while(|pair| pair[1].0 <= needed).count();
+        self.plans.drain(..ended);
+        self.plans.push((first, Coverage::new(paths, layouts, address)));
+    }
+
+    /// Whether a tally covers the newest plan: then its worker can use it again.
+    pub fn is_current(&self, tally: &Tally) -> bool {
+        let layouts = self.plans.last().map(|(_, plan)| &plan.layouts);
+        let layout = layouts.and_then(|layouts| layouts.get(usize::from(tally.worker())));
+        layout.is_some_and(|layout| Arc::ptr_eq(layout, tally.layout()))
     }
 
     /// Lists up to `flows` flows per summary in place of [`WORST_FLOWS`].
@@ -201,7 +234,8 @@ impl Merger {
     }
 
     fn opened(&mut self, interval: IntervalId) -> Option<&mut Open> {
-        let (paths, workers) = (self.paths.len(), self.layouts.len());
+        let (_, plan) = self.plans.iter().rfind(|(first, _)| *first <= interval)?;
+        let (paths, workers) = (plan.paths.len(), plan.layouts.len());
         if self.newest_closed >= Some(interval) && !self.open.contains_key(&interval) {
             return None;
         }
@@ -218,16 +252,20 @@ impl Merger {
         }
         let open = self.open.remove(&interval)?;
         self.newest_closed = self.newest_closed.max(Some(interval));
-        let teams: Vec<Team> = self.teams.iter().map(|team| Team::new(team, &open.workers)).collect();
-        let summaries = open.paths.into_iter().enumerate().filter_map(|(index, merge)| {
-            let path = Arc::clone(self.paths.get(index)?);
-            let team = self.team_of.get(index).and_then(|&team| teams.get(team as usize))?;
-            let flows = self.flows_of.get(index).copied()?;
-            Some(self.summary(path, interval, span, merge, team, flows))
+        let (_, plan) = self.plans.iter().rfind(|(first, _)| *first <= interval)?;
+        let teams: Vec<Team> = plan.teams.iter().map(|team| Team::new(team, &open.workers)).collect();
+        let summaries = open.paths.into_iter().enumerate().filter_map(|(index, mut merge)| {
+            keep_worst(&mut merge.worst, self.worst);
+            let path = Arc::clone(plan.paths.get(index)?);
+            let team = plan.team_of.get(index).and_then(|&team| teams.get(team as usize))?;
+            let flows = plan.flows_of.get(index).copied()?;
+            Some(plan.summary(path, interval, span, merge, team, flows))
         });
         Some(summaries.collect())
     }
+}
 
+impl Coverage {
     fn summary(
         &self,
         path: Arc<Path>,
@@ -238,9 +276,7 @@ impl Merger {
         flows: u32,
     ) -> Summary {
         let tally = merge.tally;
-        let mut worst = merge.worst;
-        keep_worst(&mut worst, self.worst);
-        let worst_flows = worst.iter().map(|(index, flow)| {
+        let worst_flows = merge.worst.iter().map(|(index, flow)| {
             let FlowAddress { source, target, dscp } = (self.address)(*index);
             FlowSummary {
                 source,
@@ -280,7 +316,7 @@ impl Merger {
 impl std::fmt::Debug for Merger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let waiting: Vec<IntervalId> = self.waiting().collect();
-        f.debug_struct("Merger").field("paths", &self.paths.len()).field("waiting", &waiting).finish_non_exhaustive()
+        f.debug_struct("Merger").field("plans", &self.plans.len()).field("waiting", &waiting).finish_non_exhaustive()
     }
 }
 
@@ -486,6 +522,28 @@ mod tests {
         let summaries = short.close(INTERVAL, SPAN).expect("closed");
         assert_eq!(summaries[0].suspect, [Suspicion::TallyDropped]);
         assert!(short.close(IntervalId(99), SPAN).is_none());
+    }
+
+    #[test]
+    fn another_plan_has_its_own_paths_and_layouts() {
+        let (old, new) = (vec![layout(&[0, 1], 1)], vec![layout(&[0, 1, 2], 3)]);
+        let mut merger = Merger::new(paths(1), old.clone(), address);
+        let fine = [(0, Outcome::Sent), (1, Outcome::Sent)];
+        let before = tally(&old[0], 0, &fine);
+        let mut after = Tally::new(&new[0], 0);
+        after.open(IntervalId(INTERVAL.0 + 1));
+        after.record(&Record { flow: FlowId(2), interval: after.interval(), outcome: Outcome::Sent });
+        assert!(merger.is_current(&before) && !merger.is_current(&after));
+        merger.change(after.interval(), paths(3), new.clone(), address);
+        assert!(!merger.is_current(&before) && merger.is_current(&after));
+        assert_eq!(merger.add(&before, SPAN).expect("whole").len(), 1);
+        let later = merger.add(&after, SPAN).expect("whole");
+        assert_eq!(
+            later.iter().map(|summary| (summary.flows, summary.counts.sent)).collect::<Vec<_>>(),
+            [(1, 0), (1, 0), (1, 1)]
+        );
+        merger.change(IntervalId(9), paths(1), old.clone(), address);
+        assert_eq!(merger.plans.len(), 2, "the first plan is over");
     }
 
     #[test]

@@ -13,17 +13,22 @@ use hdrhistogram::Histogram;
 use std::sync::Arc;
 
 /// Which paths and flows a worker's tallies cover: shared by all its tallies.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Layout {
-    /// Per flow of the worker: its path, as position in `paths`.
+    /// Per flow of the worker: its path, as position in `paths`; [`Layout::NONE`] for a number without a flow.
     pub flow_paths: Vec<u32>,
-    /// Per flow of the worker: its index in the plan.
+    /// Per flow of the worker: its index in the plan; [`Layout::NONE`] for a number without a flow.
     pub flows: Vec<u32>,
     /// Per path of the worker: its index in the plan.
     pub paths: Vec<u32>,
     /// Per path of the worker: whether transmit stamps are asked for, of all or some of its probes. Then round
     /// trips whose T1 was taken in user space stay out of its delays. False when stamps are off or unavailable.
     pub stamped: Vec<bool>,
+}
+
+impl Layout {
+    /// Stands for no path and no flow.
+    pub const NONE: u32 = u32::MAX;
 }
 
 /// A sample of delays without its values, in ns: exact.

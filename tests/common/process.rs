@@ -129,12 +129,21 @@ impl Process {
     /// # Panics
     /// When the process ends or [`PATIENCE`] runs out before, with all it said.
     pub fn wait_for(&self, words: &str) -> String {
+        self.wait_for_nth(words, 1)
+    }
+
+    /// The same for the n-th such line of one output, counted from 1.
+    ///
+    /// # Panics
+    /// As [`Process::wait_for`].
+    pub fn wait_for_nth(&self, words: &str, n: usize) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut text = self.output.lock();
         loop {
             // only whole lines: the end of an unfinished one may still be missing
             let whole = |all: &str| {
-                all.split_inclusive('\n').find(|line| line.ends_with('\n') && line.contains(words)).map(str::to_owned)
+                let mut lines = all.split_inclusive('\n').filter(|line| line.ends_with('\n') && line.contains(words));
+                lines.nth(n - 1).map(str::to_owned)
             };
             if let Some(line) = whole(&text.stdout).or_else(|| whole(&text.stderr)) {
                 return line.trim_end().to_owned();
@@ -142,7 +151,7 @@ impl Process {
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(
                 text.open > 0 && !left.is_zero(),
-                "{} never said {words:?}{}\nstdout: {}\nstderr: {}",
+                "{} never said {words:?} {n} times{}\nstdout: {}\nstderr: {}",
                 self.name,
                 if left.is_zero() { "" } else { " and has ended" },
                 text.stdout,

@@ -2,22 +2,37 @@
 
 use crate::cli::args::CheckArgs;
 use crate::cli::exit::{self, Done, Ended, Failure};
-use crate::cli::{check, layout};
-use crate::config;
+use crate::cli::{check, diff, layout};
+use crate::collector;
+use crate::config::{self, Loaded, PlanReport};
+use crate::net::thread;
 use crate::summary::tally::Tally;
+use std::path::Path;
 
-/// Says what a configuration will do.
+/// Says what a configuration will do, or what a reload from it to another one would change.
 ///
 /// # Errors
 /// A configuration that is wrong is a usage error.
 pub fn check(args: &CheckArgs) -> Ended {
-    let loaded = config::load(&args.file, args.dst_port, &config::System).map_err(Failure::usage)?;
+    let (loaded, report) = load(&args.file, args.dst_port)?;
+    let width = layout::terminal_width();
+    let Some(new_file) = &args.diff else {
+        let file = args.file.display().to_string();
+        exit::print(&if args.json { check::json(&report)? } else { check::report(&file, &report, width) })?;
+        return Ok(Done::Fine);
+    };
+    let (new, new_report) = load(new_file, args.dst_port)?;
+    let workers = collector::workers_wanted(&loaded.plan).min(thread::allowed_cpus()?.len());
+    let needs_restart = collector::reload::needs_restart(&loaded.plan, &new.plan, workers);
+    let diff = config::Diff::new((&loaded.plan, &report), (&new.plan, &new_report), needs_restart);
+    let files = (args.file.display().to_string(), new_file.display().to_string());
+    exit::print(&if args.json { diff::json(&diff)? } else { diff::report((&files.0, &files.1), &diff) })?;
+    Ok(Done::Fine)
+}
+
+fn load(file: &Path, dst_port: u16) -> Result<(Loaded, PlanReport), Failure> {
+    let loaded = config::load(file, dst_port, &config::System).map_err(Failure::usage)?;
     let costs = config::Costs::of(&loaded.plan, Tally::memory);
     let report = config::PlanReport::new(&loaded.plan, &loaded.warnings, &costs);
-    exit::print(&if args.json {
-        check::json(&report)?
-    } else {
-        check::report(&args.file.display().to_string(), &report, layout::terminal_width())
-    })?;
-    Ok(Done::Fine)
+    Ok((loaded, report))
 }

@@ -1,5 +1,6 @@
 //! `llama collector`.
 
+use super::reload::{self, OnHangup, Origin, Reloading};
 use super::{LOOK, allow_sockets, cores};
 use crate::cli::args::{CollectorArgs, LogArgs};
 use crate::cli::exit::{self, Done, Ended, Failure};
@@ -11,10 +12,11 @@ use crate::cli::{layout, signals, table};
 use crate::collector::progress::Progress;
 use crate::collector::stats::Meter;
 use crate::collector::{Collector, Error, Options};
-use crate::config::{self, Plan};
+use crate::config::Plan;
 use crate::http::recent::cut_flows;
 use crate::sink::{Limits, SinkError, Sinks, influx, spool};
 use crate::summary::Summary;
+use sd_notify::NotifyState;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,16 +31,13 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// # Errors
 /// A configuration that is wrong is a usage error.
 pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
-    let loaded = match &args.config {
-        Some(file) => config::load(file, args.dst_port, &config::System),
-        None => config::without_file(&config::System),
-    }
-    .map_err(Failure::usage)?;
+    let origin = Origin { file: args.config.clone(), dst_port: args.dst_port };
+    let loaded = origin.load().map_err(Failure::usage)?;
     for warning in &loaded.warnings.list {
         tracing::warn!("{warning}");
     }
     // before any thread is started, those of the destinations too: they inherit the blocked signals
-    let stop = signals::stop_flag()?;
+    let (stop, hangups) = signals::stop_flag_and_hangups()?;
     let mut sinks = Sinks::new();
     if let Some(url) = &args.influx {
         let target = influx::Target::parse(url, args.influx_token.as_deref()).map_err(Failure::usage)?;
@@ -65,13 +64,15 @@ pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
     } else {
         Show::Nothing
     };
+    let reloading = Arc::new(Reloading::new(origin));
     let plan = Arc::new(loaded.plan);
     let api = args.api.or(plan.api).map(|bind| http::Options {
         bind,
-        reload: None, // what reads the configuration again goes here
+        reload: Some(reloading.for_clients()),
         remote_reload: args.allow_remote_reload,
     });
-    run(&plan, &options, sinks, show, api.as_ref(), &stop)
+    let hangup = OnHangup::new(reloading, hangups);
+    run(&plan, &options, sinks, show, api.as_ref(), Some(hangup), &stop)
 }
 
 /// A destination that cannot be is the command line's fault.
@@ -93,7 +94,7 @@ pub enum Show {
     Table,
 }
 
-/// Runs a collector over a plan until `stop` is set or its duration is over.
+/// Runs a collector over a plan until `stop` is set or its duration is over; reloads it as `hangup` says.
 ///
 /// # Errors
 /// What the kernel refused, at the start or later; the API's address is taken.
@@ -103,6 +104,7 @@ pub fn run(
     sinks: Sinks,
     show: Show,
     api: Option<&http::Options>,
+    mut hangup: Option<OnHangup>,
     stop: &AtomicBool,
 ) -> Ended {
     allow_sockets(plan.sources.len() + api.map_or(0, |_| http::connections()))?;
@@ -144,12 +146,20 @@ pub fn run(
     if let Some(serving) = &serving {
         serving.running(&collector);
     }
+    let reloader = collector.reloader();
+    if let Some(hangup) = &hangup {
+        hangup.running(&reloader, serving.as_ref().map(Serving::shown));
+    }
+    reload::notify(&[NotifyState::Ready]);
     let mut board = Board::new();
     let mut screen = Screen::stdout();
     loop {
         match view.recv_timeout(LOOK) {
             Ok(summaries) => {
                 board.update(&summaries);
+                if reloader.generation() > 1 {
+                    board.keep(&reloader.plan().paths);
+                }
                 match show {
                     Show::Table => screen.draw(&board.render(layout::terminal_width(), table::ROWS))?,
                     Show::Lines => exit::print(&table::plain(&summaries))?,
@@ -167,6 +177,9 @@ pub fn run(
         }
         if let Some(serving) = &mut serving {
             serving.look();
+        }
+        if let Some(hangup) = &mut hangup {
+            hangup.look();
         }
         // as `collector --output - | head -1` expects
         let unread = show == Show::Nothing && sinks.all_gone();

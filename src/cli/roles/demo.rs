@@ -89,7 +89,7 @@ pub fn demo(args: &DemoArgs, log: &LogArgs) -> Ended {
         (false, true) => Show::Table,
         (false, false) => Show::Lines,
     };
-    run(&Arc::new(plan), &options, sinks, show, None, &stop)
+    run(&Arc::new(plan), &options, sinks, show, None, None, &stop)
 }
 
 /// One reflector process's worth of listeners, on ports that the system chooses.

@@ -7,6 +7,7 @@ mod collector;
 mod demo;
 mod ping;
 mod reflector;
+mod reload;
 mod scraper;
 
 pub use check::check;

@@ -44,6 +44,9 @@ const ENTER_ABS_TIMER: u32 = 1 << 5;
 /// below any loss threshold, so that no stamp is missed for it.
 const STAMPS_GATHER: Duration = Duration::from_micros(300);
 
+/// Calls beyond one per socket in which cancelled receives must end.
+const CLOSING_ROUNDS: usize = 1024;
+
 const BUFFER_GROUP: u16 = 0;
 /// `io_uring_recvmsg_out`, in front of name, control messages and payload in each buffer.
 const RECEIVE_HEADER: usize = 16;
@@ -179,6 +182,10 @@ pub struct UringNetwork<'r> {
     counters: NetCounters,
     overflows_seen: bool,
     locals: Vec<SocketAddr>,
+    /// Receives that are armed.
+    armed: usize,
+    /// What ends is not armed again.
+    closing: bool,
 }
 
 impl Outbox for UringOutbox<'_> {
@@ -268,6 +275,11 @@ impl UringOutbox<'_> {
     }
 }
 
+/// Ends what was submitted with this user data; says nothing unless it was not there.
+fn cancel(user_data: u64) -> squeue::Entry {
+    opcode::AsyncCancel::new(user_data).build().flags(squeue::Flags::SKIP_SUCCESS)
+}
+
 impl<'r> UringNetwork<'r> {
     /// A network over `ring` (from [`open_ring`]) with all sockets armed.
     ///
@@ -275,7 +287,7 @@ impl<'r> UringNetwork<'r> {
     /// Registration or arming refused by the kernel.
     pub fn new(
         ring: &'r mut Ring,
-        sockets: Vec<Socket>,
+        mut sockets: Vec<Socket>,
         limits: &Limits,
         features: &Features,
     ) -> io::Result<UringNetwork<'r>> {
@@ -283,7 +295,9 @@ impl<'r> UringNetwork<'r> {
         // an optimisation (no descriptor lookup per enter); kernels before 5.18 lack it
         let _ = submitter.register_ring_fd();
         let fds: Vec<i32> = sockets.iter().map(|socket| socket.fd.as_raw_fd()).collect();
-        submitter.register_files(&fds)?;
+        if !fds.is_empty() {
+            submitter.register_files(&fds)?;
+        }
         let size = RECEIVE_HEADER + address::MAX_LEN + RECEIVE_CONTROL + limits.datagram;
         let buffers = BufferRing::new(limits.buffers, size.next_multiple_of(64))?;
         // SAFETY: `register_buf_ring` wants the ring's memory to stay valid until it is unregistered: `buffers`
@@ -302,6 +316,14 @@ impl<'r> UringNetwork<'r> {
             StampPath::UringCommand if stamped => Some(StampRing::new(&sockets, limits.completions())?),
             _ => None,
         };
+        let mut errors = ErrorQueues::new(count);
+        let stamps_on_error_queue = features.stamps == StampPath::ErrorQueue;
+        if stamps_on_error_queue {
+            // of what another network sent over them
+            let carrying = (0..).map(SocketId).zip(&sockets).filter(|(_, s)| s.transmit_stamps != TransmitStamps::None);
+            carrying.for_each(|(id, _)| errors.expect_stamp(id));
+        }
+        let drops = DropMeter::new(&sockets);
         let mut network = UringNetwork {
             stamps,
             stamps_taken: Monotonic::default(),
@@ -309,9 +331,9 @@ impl<'r> UringNetwork<'r> {
                 submitter,
                 submissions,
                 queue: SendQueue::new(usize::from(limits.batch), limits.datagram, features.key_per_message),
-                keys: StampKeys::new(features.key_per_message, count),
-                errors: ErrorQueues::new(count),
-                stamps_on_error_queue: features.stamps == StampPath::ErrorQueue,
+                keys: StampKeys::new(features.key_per_message, &mut sockets),
+                errors,
+                stamps_on_error_queue,
                 absolute_timer: features.absolute_timer,
                 stamps_due: 0,
                 sockets,
@@ -321,10 +343,12 @@ impl<'r> UringNetwork<'r> {
             buffers,
             template,
             errors: error_queue::Reader::default(),
-            drops: DropMeter::new(count),
+            drops,
             counters: NetCounters::default(),
             overflows_seen: false,
             locals,
+            armed: 0,
+            closing: false,
         };
         for position in 0..count {
             network.arm_receive(SocketId(position as u16));
@@ -336,7 +360,50 @@ impl<'r> UringNetwork<'r> {
         }
     }
 
+    /// Hands over what is queued, tells what has come in, and gives the sockets back for another network, with the counters. What
+    /// they receive from now on waits in them, with its stamps.
+    ///
+    /// # Errors
+    /// The ring is broken, or does not end what is armed.
+    pub fn close(mut self, mut on: impl FnMut(Event<'_>)) -> io::Result<(Vec<Socket>, NetCounters)> {
+        self.outbox.enter(0, None)?;
+        self.closing = true;
+        // one by one, by name: to cancel all at once the kernel walks all of them for each
+        for position in 0..self.locals.len() {
+            let armed = Token::receive(SocketId(position as u16)).to_user_data();
+            self.outbox.push(cancel(armed));
+        }
+        // the kernel runs some twenty completions per call
+        for _ in 0..self.locals.len() + CLOSING_ROUNDS {
+            self.outbox.enter(0, None)?;
+            self.drain(|_, event| on(event));
+            if self.armed == 0 {
+                break;
+            }
+        }
+        if self.armed > 0 {
+            return Err(io::Error::other(format!("io_uring: {} receives did not end when cancelled", self.armed)));
+        }
+        if let Some(stamps) = &mut self.stamps {
+            let outbox = &self.outbox;
+            stamps.close(|stamp| {
+                if let Some(key) = outbox.keys.key(stamp.socket, stamp.key) {
+                    on(Event::Transmitted { socket: stamp.socket, key, at: stamp.at });
+                }
+            })?;
+        }
+        let mut sockets = std::mem::take(&mut self.outbox.sockets);
+        self.outbox.keys.carry(&mut sockets);
+        self.drops.carry(&mut sockets);
+        // the ring lets go of the files before they can be closed
+        self.stamps = None;
+        let counters = self.counters;
+        drop(self);
+        Ok((sockets, counters))
+    }
+
     fn arm_receive(&mut self, socket: SocketId) {
+        self.armed += 1;
         let token = Token::receive(socket);
         let entry =
             opcode::RecvMsgMulti::new(Fixed(u32::from(socket.0)), std::ptr::from_ref(&*self.template), BUFFER_GROUP);
@@ -438,6 +505,10 @@ impl<'r> UringNetwork<'r> {
             }
         }
         if !cqueue::more(completion.flags()) {
+            self.armed = self.armed.saturating_sub(1);
+            if self.closing {
+                return;
+            }
             self.counters.rearmed += 1;
             self.buffers.publish(); // before the kernel looks for one again
             self.arm_receive(socket);
@@ -483,9 +554,10 @@ impl Drop for UringNetwork<'_> {
     fn drop(&mut self) {
         // cancel, then let go of the files: a ring torn down with receives armed keeps their ports
         // bound until the kernel's own clean-up ran. Errors leave just that.
-        let submitter = &self.outbox.submitter;
-        let _ = submitter.register_sync_cancel(None, CancelBuilder::any());
-        let _ = self.outbox.enter(0, None);
+        if self.armed > 0 {
+            let _ = self.outbox.submitter.register_sync_cancel(None, CancelBuilder::any());
+            let _ = self.outbox.enter(0, None);
+        }
         let _ = self.outbox.submitter.unregister_buf_ring(BUFFER_GROUP);
         let _ = self.outbox.submitter.unregister_files();
         let _ = self.outbox.enter(0, None);

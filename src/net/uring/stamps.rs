@@ -8,7 +8,7 @@
 //! and datagrams overwrite each other. Here the worst is an old stamp seen again, which the probe's
 //! first stamp outranks, and a stamp of zero seconds, which is dropped. (`docs/decisions/0003-two-rings.md`)
 
-use super::{Entry32Ring, enter_ring};
+use super::{CLOSING_ROUNDS, Entry32Ring, cancel, enter_ring};
 use crate::net::socket::Socket;
 use crate::net::{SocketId, TransmitStamps};
 use crate::time::{StampSource, Timestamp, Wall};
@@ -25,6 +25,8 @@ const HARDWARE: u32 = 1 << 16;
 const TYPE_SHIFT: u32 = 17;
 /// Entries of the submission queue; arming more sockets takes more calls.
 const SUBMISSIONS: u32 = 64;
+/// User data of what is about no socket.
+const NO_SOCKET: u64 = u64::MAX;
 
 /// A stamp as the kernel reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub struct StampRing {
     ring: Entry32Ring,
     /// By socket; they stay open while the ring lives.
     fds: Vec<i32>,
+    /// Commands that are armed.
+    armed: usize,
     /// Sockets whose command has ended and must be armed again.
     ended: Vec<SocketId>,
     /// Times a command was armed again.
@@ -60,6 +64,7 @@ impl StampRing {
         let mut stamps = StampRing {
             ring,
             fds: sockets.iter().map(|s| s.fd.as_raw_fd()).collect(),
+            armed: 0,
             ended: Vec::with_capacity(sockets.len()),
             rearmed: 0,
             refused: 0,
@@ -83,6 +88,7 @@ impl StampRing {
                 self.ring.submit()?;
             }
             push(&mut self.ring, &entry.user_data(u64::from(id.0)))?;
+            self.armed += 1;
         }
         self.ring.submit().map(drop)
     }
@@ -91,12 +97,48 @@ impl StampRing {
     ///
     /// # Errors
     /// The ring is broken.
-    pub fn drain(&mut self, mut on: impl FnMut(Stamp)) -> io::Result<()> {
+    pub fn drain(&mut self, on: impl FnMut(Stamp)) -> io::Result<()> {
+        self.take(on)?;
+        if self.ended.is_empty() {
+            return Ok(());
+        }
+        self.rearmed += self.ended.len() as u64;
+        self.arm()
+    }
+
+    /// Ends what is armed and calls `on` for every stamp that came before. Later ones wait in the sockets.
+    ///
+    /// # Errors
+    /// The ring is broken.
+    pub fn close(&mut self, mut on: impl FnMut(Stamp)) -> io::Result<()> {
+        for socket in 0..self.fds.len() as u64 {
+            if self.ring.submission().is_full() {
+                self.ring.submit()?;
+            }
+            // of the cancellation itself nothing is heard: its own user data stands for no socket
+            push(&mut self.ring, &cancel(socket).user_data(NO_SOCKET))?;
+        }
+        self.ring.submit()?;
+        // the kernel runs some twenty completions per call
+        for _ in 0..self.fds.len() + CLOSING_ROUNDS {
+            self.take(&mut on)?;
+            if self.armed == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, mut on: impl FnMut(Stamp)) -> io::Result<()> {
         enter_ring(&self.ring.submitter(), 0, 0, None, false)?;
         for completion in self.ring.completion() {
+            if completion.user_data() == NO_SOCKET {
+                continue;
+            }
             let socket = SocketId(completion.user_data() as u16);
             let flags = completion.flags();
             if !cqueue::more(flags) {
+                self.armed = self.armed.saturating_sub(1);
                 match completion.result() {
                     result if result < 0 && result != -libc::ECANCELED => self.refused += 1,
                     _ => self.ended.push(socket),
@@ -112,16 +154,15 @@ impl StampRing {
             let wall = Wall(seconds.wrapping_mul(1_000_000_000).wrapping_add(ns));
             on(Stamp { socket, key: completion.result() as u32, at: Timestamp { wall, source } });
         }
-        if self.ended.is_empty() {
-            return Ok(());
-        }
-        self.rearmed += self.ended.len() as u64;
-        self.arm()
+        Ok(())
     }
 }
 
 impl Drop for StampRing {
     fn drop(&mut self) {
+        if self.armed == 0 {
+            return;
+        }
         // an armed command holds its socket, and so its port
         let _ = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
         let _ = enter_ring(&self.ring.submitter(), 0, 0, None, false);

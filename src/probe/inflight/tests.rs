@@ -290,6 +290,59 @@ fn a_slot_that_waits_for_its_stamp_gives_way() {
 }
 
 #[test]
+fn a_larger_ring_takes_over_all_that_is_known() {
+    // the series wraps between the probes, and the smaller ring has come round once
+    let mut bench = Bench::new(8, 2, u32::MAX - 9);
+    for at in 0..4 {
+        let seq = bench.depart(0, at, false);
+        bench.reply(seq, at + 1);
+    }
+    let measured_before = bench.depart(0, 100, false);
+    bench.reply(measured_before, 105);
+    let lost = bench.depart(1, 110, false);
+    assert_eq!(bench.expire(1_500).last(), Some(&Outcome::Lost));
+    let awaiting = bench.depart(1, 2_000, true);
+    bench.reply(awaiting, 2_001);
+    let waiting: Vec<Seq> = (0..3).map(|at| bench.depart(0, 2_010 + at, false)).collect();
+    let before = (bench.ring.totals(), bench.ring.len(), bench.ring.next_expiry());
+    bench.take();
+
+    let mut larger = InFlight::new(32, 5, THRESHOLD, Seq(77), 2);
+    larger.succeed(&bench.ring);
+    bench.ring = larger;
+    assert_eq!((bench.ring.totals(), bench.ring.len(), bench.ring.next_expiry()), before);
+    assert_eq!(bench.ring.room(), (32, 5));
+    // the series goes on, with as many in flight as the smaller ring allowed; more only when told
+    let more: Vec<Seq> = (0..5).map(|at| bench.depart(4, 2_020 + at, false)).collect();
+    assert_eq!(more[0].0, waiting[2].0.wrapping_add(1));
+    assert_eq!(bench.ring.next(), None);
+    bench.ring.allow(9);
+    assert!(bench.ring.next().is_some());
+    bench.take();
+
+    bench.reply(waiting[0], 2_020);
+    let ipdv = measured(&bench.take()).expect("measured").ipdv;
+    assert_eq!(ipdv, Some(Delay(5 * MS as i64)), "compared with the round trip before: 10 ms and 5 ms");
+    bench.reply(waiting[2], 2_030);
+    bench.reply(waiting[1], 2_031);
+    assert!(bench.take().contains(&Outcome::Replied { reordered: true }));
+    assert!(bench.transmitted(awaiting, 2_000 * MS + 500));
+    assert!(measured(&bench.take()).is_some());
+    bench.reply(lost, 2_040);
+    assert_eq!(bench.take(), [Outcome::Late]);
+    bench.reply(measured_before, 2_041);
+    assert_eq!(bench.take(), [Outcome::Duplicate]);
+    assert_eq!(bench.expire(9_000), vec![Outcome::Lost; 5]);
+    assert!(bench.ring.is_empty());
+
+    // a number given to another flow compares with nothing
+    bench.ring.renumber(FlowId(0));
+    let first = bench.depart(0, 10_000, false);
+    bench.reply(first, 10_001);
+    assert_eq!(measured(&bench.take()).expect("measured").ipdv, None);
+}
+
+#[test]
 fn ipdv_compares_stamps_of_one_kind() {
     let mut bench = Bench::new(16, 1, 0);
     let mut ipdv = |stamped: bool, rtt_ms: u64| {
