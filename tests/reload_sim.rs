@@ -14,7 +14,7 @@ use llama::collector::turn::Turn;
 use llama::collector::worker::{Bare, Ended, Parts, Worker};
 use llama::config::{self, Matching, Plan, Surroundings};
 use llama::net::sim::{Arrival, Host, Jitter, Link, Loss, SimClock, SimNetwork, Way};
-use llama::net::{SocketId, SocketSpec};
+use llama::net::{Network, SocketId, SocketSpec, Wait};
 use llama::probe::IntervalId;
 use llama::probe::random::Random;
 use llama::summary::interval::{FlowAddress, Merger, Span};
@@ -118,14 +118,26 @@ struct Conditions {
     stamp_delay_us: u64,
     send_fails_every: Option<u64>,
     clock_step: bool,
+    /// How long the worker is without a network at every change.
+    pause_ms: u64,
 }
 
 fn conditions() -> impl Strategy<Value = Conditions> {
     let way = (any::<u64>(), 0u64..80, 0u64..20, prop::sample::select(vec![0.0, 0.0, 0.2]));
-    let host = (prop::sample::select(vec![1u64, 50_000]), prop::option::of(30u64..200), any::<bool>());
-    (way, host).prop_map(|((seed, delay_ms, jitter_ms, lost), (stamp_delay_us, send_fails_every, clock_step))| {
-        let lost_on_the_way_back = lost;
-        Conditions { seed, delay_ms, jitter_ms, lost_on_the_way_back, stamp_delay_us, send_fails_every, clock_step }
+    let stamps = prop::sample::select(vec![1u64, 50_000]);
+    let host = (stamps, prop::option::of(30u64..200), any::<bool>(), prop::sample::select(vec![0u64, 2, 90, 400]));
+    (way, host).prop_map(|((seed, delay_ms, jitter_ms, lost_on_the_way_back), host)| {
+        let (stamp_delay_us, send_fails_every, clock_step, pause_ms) = host;
+        Conditions {
+            seed,
+            delay_ms,
+            jitter_ms,
+            lost_on_the_way_back,
+            stamp_delay_us,
+            send_fails_every,
+            clock_step,
+            pause_ms,
+        }
     })
 }
 
@@ -159,6 +171,7 @@ struct Rest {
     summaries: Vec<Summary>,
     series: usize,
     plans: Vec<(u32, Monotonic, usize)>,
+    pause_ms: u64,
 }
 
 fn coverage(plan: &Arc<Plan>) -> impl Fn(u32) -> FlowAddress + Send + 'static {
@@ -287,6 +300,7 @@ fn run(plans: &[(u64, Arc<Plan>)], weather: &Conditions) -> Outcome {
         summaries: Vec::new(),
         series,
         plans: vec![(0, START, first.paths.len())],
+        pause_ms: weather.pause_ms,
     };
     let mut worker = Bare::new(clock.clone(), parts).over(&mut network);
     let mut at = START;
@@ -300,10 +314,12 @@ fn run(plans: &[(u64, Arc<Plan>)], weather: &Conditions) -> Outcome {
         turn.begin(cut);
         worker.await_turn(turn);
         assert!(matches!(worker.run().unwrap(), Ended::Due));
-        worker = take(worker, outfit);
+        worker = rest.take(worker, outfit);
     }
     let end = Monotonic(at.0 + plans[plans.len() - 1].0 * MS);
     worker = idle_until(worker, &mut rest, &progress, end, false);
+    // time to make good for a pause at the very end
+    run_until(&mut worker, Monotonic(rest.clock.monotonic().0 + LOOK));
     let end = rest.clock.monotonic();
     stop.store(true, Ordering::Relaxed);
     assert!(matches!(worker.run().unwrap(), Ended::Done));
@@ -314,11 +330,21 @@ fn run(plans: &[(u64, Arc<Plan>)], weather: &Conditions) -> Outcome {
     Outcome { summaries, arrived, progress, wire: network.truth(), series, plans, end }
 }
 
-fn take(worker: Worker<&mut SimNetwork, SimClock>, outfit: Outfit) -> Worker<&mut SimNetwork, SimClock> {
-    let (network, mut bare) = worker.lay_down();
-    network.reseat(&seats(&outfit));
-    bare.fit(outfit);
-    bare.over(network)
+impl Rest {
+    fn take<'n>(
+        &self,
+        worker: Worker<&'n mut SimNetwork, SimClock>,
+        outfit: Outfit,
+    ) -> Worker<&'n mut SimNetwork, SimClock> {
+        let (network, mut bare) = worker.lay_down();
+        network.reseat(&seats(&outfit));
+        bare.fit(outfit);
+        if self.pause_ms > 0 {
+            // what comes in meanwhile waits, with its stamps
+            network.wait(Wait::Until(Monotonic(self.clock.monotonic().0 + self.pause_ms * MS))).unwrap();
+        }
+        bare.over(network)
+    }
 }
 
 /// Runs until `at`, and further while the plan before is not settled, if that matters.
@@ -340,7 +366,7 @@ fn idle_until<'n>(
         if rest.roster.has_leaving() && progress.oldest_open.get() >= u64::from(rest.timetable.last().first.0) {
             let (roster, outfit) = rest.roster.settled(&rest.plan, &rest.settings);
             rest.roster = roster;
-            worker = take(worker, outfit);
+            worker = rest.take(worker, outfit);
         }
     }
     panic!("the plan before is never settled");
@@ -442,6 +468,7 @@ fn a_reload_to_and_fro_gives_the_counts_of_a_run_without() {
         stamp_delay_us: 1,
         send_fails_every: None,
         clock_step: false,
+        pause_ms: 0,
     };
     let sent = |outcome: &Outcome| {
         let mut sent: BTreeMap<(u16, SocketAddr), u64> = BTreeMap::new();

@@ -159,6 +159,10 @@ pub struct Bare<C: Clock> {
     before: NetCounters,
     /// When it is time for another plan, while one is coming.
     turn: Option<Arc<Turn>>,
+    /// When the network was laid down last.
+    laid_down: Monotonic,
+    /// Probes due before are as late as if they were due then: they could not leave, for want of a network.
+    resumed: Monotonic,
 }
 
 impl<C: Clock> Bare<C> {
@@ -175,11 +179,18 @@ impl<C: Clock> Bare<C> {
             taken: Taken::default(),
             before: NetCounters::default(),
             turn: None,
+            laid_down: Monotonic::default(),
+            resumed: Monotonic::default(),
         }
     }
 
     /// A worker that is ready to run. The network's sockets are as the last [`Bare::fit`] seated them.
-    pub fn over<N: Network>(self, network: N) -> Worker<N, C> {
+    pub fn over<N: Network>(mut self, network: N) -> Worker<N, C> {
+        let now = self.clock.monotonic();
+        // longer than that it was held up: no burst makes that good
+        if now.since(self.laid_down) <= crate::time::nanos(SLOW_MAX_LATENESS) {
+            self.resumed = now;
+        }
         Worker { network, bare: self }
     }
 
@@ -258,7 +269,8 @@ impl<N: Network, C: Clock> Worker<N, C> {
     }
 
     /// Takes the network away.
-    pub fn lay_down(self) -> (N, Bare<C>) {
+    pub fn lay_down(mut self) -> (N, Bare<C>) {
+        self.bare.laid_down = self.bare.clock.monotonic();
         (self.network, self.bare)
     }
 
@@ -277,7 +289,9 @@ impl<N: Network, C: Clock> Worker<N, C> {
                 return false;
             };
             let lateness = now.since(due.at);
-            if lateness > self.bare.parts.max_lateness_ns {
+            if lateness > self.bare.parts.max_lateness_ns
+                && now.since(self.bare.resumed) > self.bare.parts.max_lateness_ns
+            {
                 given_up += 1;
                 self.bare.parts.ledger.record(&Record { flow: due.flow, interval, outcome: Outcome::NotSent });
                 self.bare.parts.progress.not_sent.add(1);
