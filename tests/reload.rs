@@ -309,6 +309,33 @@ fn sequences_and_sessions_go_on() {
 }
 
 #[test]
+fn a_service_manager_is_told() {
+    let (_reflector, targets) = reflector();
+    let configuration = Configuration::new(&plan(0.2, 50, 2, two_free_ports(), &targets[..1]));
+    let name = configuration.directory.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&name).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut command = std::process::Command::new(common::process::LLAMA);
+    command.args(["collector", "--no-table", "--config", configuration.file().to_str().unwrap()]);
+    command.env("NOTIFY_SOCKET", &name);
+    let collector = Process::spawn(command);
+    let told = || {
+        let mut message = [0; 200];
+        let length = manager.recv(&mut message).unwrap();
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    };
+    assert_eq!(told().trim_end(), "READY=1");
+    for text in [plan(0.2, 80, 2, two_free_ports(), &targets[..1]), "targets: [".to_owned()] {
+        configuration.write(&text);
+        collector.signal(Signal::SIGHUP);
+        let reloading = told();
+        assert!(reloading.contains("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+        assert_eq!(told().trim_end(), "READY=1", "also after a mistake: the plan before goes on");
+    }
+    collector.terminate().success();
+}
+
+#[test]
 fn roles_without_a_configuration_end_by_a_hangup() {
     let (reflector, _) = reflector();
     reflector.signal(Signal::SIGHUP);

@@ -369,8 +369,11 @@ targets:
   y: [{ip: 127.0.0.4, port: 1}]
 ";
 
-    /// Flows kept, added and removed, and sockets kept, from `BASE` to what `change` makes of it.
-    fn after(change: impl FnOnce(&str) -> String) -> (usize, usize, usize, usize) {
+    /// Flows kept, added and removed, and sockets kept.
+    type Counts = (usize, usize, usize, usize);
+
+    /// From `BASE` to what `change` makes of it.
+    fn after(change: impl FnOnce(&str) -> String) -> Counts {
         let text = change(BASE);
         assert_ne!(text, BASE, "nothing was changed");
         let (old, new) = (plan(BASE), plan(&text));
@@ -393,7 +396,7 @@ targets:
     fn what_makes_another_flow_and_what_does_not() {
         let replace = |from: &'static str, to: &'static str| move |text: &str| text.replace(from, to);
         // 2 + 1 sources to two targets, 2 to one: 8 flows on 5 sockets
-        let cases: [(&str, (usize, usize, usize, usize)); 10] = [
+        let cases: [(&str, Counts); 10] = [
             ("another rate", after(replace("cps: 4", "cps: 9"))),
             ("another pacing", after(replace("x, port_group: g", "x, pacing: poisson, port_group: g"))),
             ("tags", after(replace("{ip: 127.0.0.4, port: 1}", "{ip: 127.0.0.4, port: 1, tags: {k: v}}"))),
