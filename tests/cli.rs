@@ -3,7 +3,7 @@
 
 use assert_cmd::Command;
 
-const SUBCOMMANDS: [&str; 7] = ["ping", "reflector", "collector", "check", "demo", "completions", "man"];
+const SUBCOMMANDS: [&str; 8] = ["ping", "reflector", "collector", "scraper", "check", "demo", "completions", "man"];
 
 /// The program, away from the environment that could change what it does.
 fn llama(args: &[&str]) -> Command {

@@ -46,6 +46,7 @@ struct Sources {
     running: OnceLock<Running>,
     recent: Arc<Recent>,
     sinks: Vec<Arc<SinkCounters>>,
+    metrics: Arc<Metrics>,
     watch: Watch,
 }
 
@@ -88,17 +89,18 @@ impl Serving {
     pub fn start(options: &Options, plan: &Arc<Plan>, sinks: Vec<Arc<SinkCounters>>) -> Result<Serving, server::Error> {
         let recent = Arc::new(Recent::new(recent::Limits::default()));
         let plan = CurrentPlan::new(Arc::clone(plan));
+        let metrics = Arc::new(Metrics::new(plan.clone(), SystemClock.wall()));
         let sources = Arc::new(Sources {
             running: OnceLock::new(),
             recent: Arc::clone(&recent),
             sinks: sinks.clone(),
+            metrics: Arc::clone(&metrics),
             watch: Watch::default(),
         });
         let health = {
             let sources = Arc::clone(&sources);
             Arc::new(move || sources.health())
         };
-        let metrics = Arc::new(Metrics::new(plan.clone(), SystemClock.wall()));
         let of_metrics = metrics.router(sinks.clone(), Arc::clone(&recent));
         let router = api::router(State {
             recent: Arc::clone(&recent),
@@ -175,7 +177,10 @@ impl Sources {
         let suspect = latest.paths.iter().filter(|path| !path.summary.suspect.is_empty()).count();
         let meaning = "paths of the latest interval whose numbers may be the prober's own doing";
         readings.push(Reading::state("suspect_paths", meaning, suspect as u64));
+        let meaning = "the configuration that was last read was refused, see the log; the one before goes on";
+        readings.push(Reading::state("reload_refused", meaning, u64::from(!self.metrics.reloads.last_successful())));
         let (mut failed, mut refused, mut dropped, mut gone) = (0, 0, 0, 0);
+        let (mut spooled, mut spool_dropped, mut spool_damaged, mut spool_errors) = (0, 0, 0, 0);
         let mut last = Vec::new();
         for sink in &self.sinks {
             let counters = sink.snapshot();
@@ -183,6 +188,10 @@ impl Sources {
             refused += counters.refused;
             dropped += counters.dropped;
             gone += u64::from(sink.is_gone());
+            spooled += counters.spool_summaries;
+            spool_dropped += counters.spool_dropped;
+            spool_damaged += counters.spool_damaged;
+            spool_errors += counters.spool_errors;
             last.extend(counters.last_error);
         }
         let failing = format!("destinations did not take summaries: {}", last.join("; "));
@@ -191,6 +200,10 @@ impl Sources {
             Reading::count("sink_refused", "destinations refused summaries for good", refused),
             Reading::count("sink_dropped", "summaries were dropped: a destination was away for too long", dropped),
             Reading::state("sinks_gone", "destinations will take no summary any more", gone),
+            Reading::state("spooled", "summaries wait on disk: the database does not take them", spooled),
+            Reading::count("spool_dropped", "summaries on disk grew too many or too old", spool_dropped),
+            Reading::count("spool_damaged", "summaries on disk were damaged and set aside", spool_damaged),
+            Reading::count("spool_errors", "the disk did not take summaries: they wait in memory", spool_errors),
         ]);
         readings
     }

@@ -57,9 +57,14 @@ impl ReloadCounters {
         }
     }
 
+    /// Whether the last attempt did not refuse the configuration.
+    pub fn last_successful(&self) -> bool {
+        self.last_successful.load(Relaxed)
+    }
+
     fn write(&self, page: &mut Page) {
         page.gauge("llama_config_last_reload_successful", "1 when the last load of the configuration succeeded.")
-            .value(self.last_successful.load(Relaxed));
+            .value(self.last_successful());
         let help = "When a configuration was last loaded, seconds since 1970.";
         page.gauge("llama_config_last_reload_success_timestamp_seconds", help)
             .value(self.last_success_ns.load(Relaxed) as f64 / 1e9);

@@ -21,7 +21,8 @@ use crate::config::{Matching, Plan};
 use crate::net::{Limits, thread};
 use crate::probe::IntervalId;
 use crate::probe::random::Random;
-use crate::time::{Clock, Monotonic, SystemClock};
+use crate::sink::rfc3339;
+use crate::time::{Clock, Monotonic, SystemClock, Wall};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use serde::Serialize;
 use std::io;
@@ -81,8 +82,8 @@ pub struct Reloaded {
     pub changed: bool,
     /// Plans this collector has had, the first included.
     pub generation: u32,
-    /// When the plan took effect, in nanoseconds since 1970.
-    pub took_effect_unix_ns: u64,
+    /// When the plan took effect, RFC 3339; of one that runs already: when it was asked for.
+    pub took_effect: String,
     /// The first interval of the plan.
     pub first_interval: u32,
     /// Flows.
@@ -244,7 +245,7 @@ impl Running {
         let mut reloaded = Reloaded {
             changed: false,
             generation: 0,
-            took_effect_unix_ns: SystemClock.wall().0,
+            took_effect: rfc3339(SystemClock.wall()),
             first_interval: self.timetable.last().first.0,
             flows: Numbers::new(self.plan.flows.len(), &same.flows),
             sockets: Numbers::new(self.plan.sources.len(), &same.sources),
@@ -278,7 +279,7 @@ impl Running {
         reloaded.changed = true;
         reloaded.pause_ns = crate::time::nanos(handed.taken());
         reloaded.first_interval = cut.first.0;
-        reloaded.took_effect_unix_ns = unix_ns(at);
+        reloaded.took_effect = rfc3339(wall_at(at));
         Ok(reloaded)
     }
 
@@ -390,9 +391,9 @@ impl Handed {
     }
 }
 
-fn unix_ns(at: Monotonic) -> u64 {
+fn wall_at(at: Monotonic) -> Wall {
     let (now, wall) = (SystemClock.monotonic(), SystemClock.wall());
-    wall.0.wrapping_add(at.0).wrapping_sub(now.0)
+    Wall(wall.0.wrapping_add(at.0).wrapping_sub(now.0))
 }
 
 /// What differs between two plans and stays as it is until `workers` workers are started anew.

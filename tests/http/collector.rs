@@ -9,6 +9,8 @@ use std::path::PathBuf;
 pub struct Collector {
     pub address: SocketAddr,
     pub process: Process,
+    /// Its configuration.
+    pub config: PathBuf,
     /// Where `--output` goes.
     pub output: PathBuf,
     _reflector: Option<Process>,
@@ -34,7 +36,7 @@ fn start(port: u16, source_ports: u32, reflector: Option<Process>, silent: Optio
     let process = llama(&arguments);
     let line = process.wait_for("API at http://");
     let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().parse().unwrap();
-    Collector { address, process, output, _reflector: reflector, _silent: silent, _directory: directory }
+    Collector { address, process, config: file, output, _reflector: reflector, _silent: silent, _directory: directory }
 }
 
 impl Collector {

@@ -88,8 +88,8 @@ fn the_names_in_the_examples_are_those_that_are_served() {
     }
     assert!(get(address, "/").text().contains("<title>LLAMA</title>") && section("GET /").contains("browser"));
     assert!(section("GET /status").contains(&format!("`{}`", get(address, "/status").text())));
-    let refused = request(address, "POST /api/v1/reload", "");
-    assert_eq!(keys_of(&example("POST /api/v1/reload")), keys_of(&refused.json()));
+    let reloaded = request(address, "POST /api/v1/reload", "");
+    assert_eq!(keys_of(&example("POST /api/v1/reload")), keys_of(&reloaded.json()));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Who may reload, and what comes of it.
 
-use crate::client::{Answer, exchange};
+use crate::client::{Answer, exchange, get, json as ask, request, wait_for};
+use crate::collector::Collector;
 use crate::in_process::{any_port, state};
 use llama::http::api::{self, Refused, Reload};
 use llama::http::recent::{Limits, Recent};
@@ -90,4 +91,48 @@ fn no_web_page_can_do_it() {
     assert_eq!(calls.load(Ordering::Relaxed), 0);
     assert_eq!(post(&server, &format!("Origin: http://{address}\r\nSec-Fetch-Site: same-origin\r\n")).status, 200);
     assert_eq!(calls.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_running_collector_takes_good_configurations_and_refuses_bad_ones() {
+    let collector = Collector::measuring(2);
+    collector.wait_for_interval();
+    let reload = || request(collector.address, "POST /api/v1/reload", "");
+    let good = std::fs::read_to_string(&collector.config).unwrap();
+    assert_eq!(reload().json()["changed"], false);
+
+    let other = good
+        .replace("tags: {rack: a1", "tags: {rack: b2")
+        .replace("count: 2}, {port: voice", "count: 3}, {port: voice");
+    std::fs::write(&collector.config, &other).unwrap();
+    let answer = reload();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json()["flows"], json!({"kept": 4, "added": 1, "removed": 0}));
+    let targets = ask(collector.address, "/api/v1/targets");
+    assert_eq!(targets["targets"][0]["tags"]["rack"], "b2", "{targets}");
+    wait_for("a summary of the new plan", || {
+        let latest = ask(collector.address, "/api/v1/paths");
+        let paths = latest["paths"].as_array()?.clone();
+        (paths.iter().any(|path| path["flows"] == 3) && paths.iter().all(|path| path["tags"]["rack"] == "b2"))
+            .then_some(())
+    });
+
+    std::fs::write(&collector.config, other.replace("cps: 20", "cps: none")).unwrap();
+    let answer = reload();
+    answer.refusal(422);
+    let error = answer.json()["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("matrix.yaml:4:") && error.contains("cps"), "{error}");
+    let health = ask(collector.address, "/api/v1/health");
+    assert!(health["reasons"].as_array().unwrap().iter().any(|reason| reason["name"] == "reload_refused"), "{health}");
+    assert_eq!(ask(collector.address, "/api/v1/targets"), targets);
+
+    std::fs::write(&collector.config, &other).unwrap();
+    assert_eq!(reload().json()["changed"], false);
+    let health = ask(collector.address, "/api/v1/health");
+    assert!(!health["reasons"].as_array().unwrap().iter().any(|reason| reason["name"] == "reload_refused"), "{health}");
+    let metrics = get(collector.address, "/metrics");
+    for (result, count) in [("applied", 1), ("unchanged", 2), ("refused", 1)] {
+        let line = format!("llama_config_reloads_total{{result=\"{result}\"}} {count}");
+        assert!(metrics.text().lines().any(|other| other == line), "{line} in {}", metrics.text());
+    }
 }

@@ -210,7 +210,7 @@ fn a_spool_damaged_in_the_middle_costs_the_damaged_record_only() {
 fn collector(spool: &FilePath, more: &[&str]) -> Vec<String> {
     let influx = format!("http://{}?db=llama", nobody());
     let spool = spool.to_str().expect("path");
-    let flags = ["collector", "--influx", &influx, "--spool", spool];
+    let flags = ["collector", "--influx", &influx, "--spool", spool, "--api", "127.0.0.1:0"];
     flags.iter().chain(more).map(|flag| flag.to_string()).collect()
 }
 
