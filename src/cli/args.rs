@@ -30,6 +30,8 @@ pub const PING_COUNT: u64 = 1000;
   llama reflector                   Answer probes on UDP port 8100
   llama ping HOST                   Measure loss and round-trip time to a reflector
   llama collector --config FILE     Measure a matrix of hosts, for ever
+  llama scraper --collectors @FILE --influx URL
+                                    Bring many collectors' summaries into one database
 
 Exit status: 0 when all went well, 1 when it did not (for ping: when nothing came back),
 2 when the command line or the configuration is wrong.")]
@@ -306,10 +308,15 @@ pub struct ReflectorArgs {
       InfluxDB 2.x and 3.x
   llama collector --config matrix.yaml --output - --duration 1m | jq .
       One JSON object per path and interval, for a minute
+  llama collector --config matrix.yaml --influx 'http://db:8086?db=llama' --spool /var/lib/llama
+      Summaries survive a database that is away, and a restart meanwhile
+  llama collector --config matrix.yaml --api 127.0.0.1:5000
+      What upstream's scraper reads, state, metrics: see http://127.0.0.1:5000/
   llama check matrix.yaml
       First see what a configuration will do
 
-While a database is away summaries wait in bounded memory; what had to be dropped is counted.
+While a database is away summaries wait on disk with --spool, else in bounded memory; what had to be dropped is counted.
+SIGHUP reads the configuration again, without a gap.
 SIGHUP reads the configuration again, without a gap; a file with a mistake is refused and the plan before goes on.
 Exit status: 0 after --duration or a signal, 1 on a failure, 2 when flags or configuration are wrong.")]
 pub struct CollectorArgs {
@@ -331,7 +338,8 @@ pub struct CollectorArgs {
     /// Append summaries to this file as JSON lines; - is standard output
     #[arg(long, short, value_name = "FILE|-", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
-    /// Serve the HTTP API and metrics here [default: api.bind of the configuration, else not served]
+    /// Serve the HTTP API and metrics here [default: api.bind of the configuration; 0.0.0.0:5000, as upstream, in the
+    /// legacy form and without a file; else not served]
     #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
     pub api: Option<SocketAddr>,
     /// Let hosts other than this one reload the configuration through the API

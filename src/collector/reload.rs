@@ -250,7 +250,7 @@ impl Running {
             flows: Numbers::new(self.plan.flows.len(), &same.flows),
             sockets: Numbers::new(self.plan.sources.len(), &same.sources),
             pause_ns: 0,
-            needs_restart: needs_restart(&self.plan, plan, self.rosters.len()),
+            needs_restart: needs_restart(plan, self.rosters.len()).into_iter().collect(),
         };
         if diff::is_same(&self.plan, plan) {
             return Ok(reloaded);
@@ -396,17 +396,10 @@ fn wall_at(at: Monotonic) -> Wall {
     Wall(wall.0.wrapping_add(at.0).wrapping_sub(now.0))
 }
 
-/// What differs between two plans and stays as it is until `workers` workers are started anew.
-pub fn needs_restart(old: &Plan, new: &Plan, workers: usize) -> Vec<String> {
-    let mut found = Vec::new();
-    if old.api != new.api {
-        let said = |api: Option<SocketAddr>| api.map_or("none".to_owned(), |api| api.to_string());
-        found.push(format!("api.bind: {} asked, {} in use", said(new.api), said(old.api)));
-    }
+/// What `workers` workers cannot do of a plan until they are started anew.
+pub fn needs_restart(plan: &Plan, workers: usize) -> Option<String> {
     let cpus = thread::allowed_cpus().map_or(usize::MAX, |cpus| cpus.len());
-    let wanted = super::workers_wanted(new).min(cpus);
-    if wanted > workers {
-        found.push(format!("rate_limits: {:.0} probes/s want {wanted} workers, there are {workers}", new.rate()));
-    }
-    found
+    let wanted = super::workers_wanted(plan).min(cpus);
+    (wanted > workers)
+        .then(|| format!("rate_limits: {:.0} probes/s want {wanted} workers, there are {workers}", plan.rate()))
 }

@@ -120,11 +120,11 @@ impl Station {
         let limits = beginning.set_up.limits;
         let mut ring = match uring::open_ring(&limits) {
             Ok(ring) => ring,
-            Err(error) => return self.refuse(error),
+            Err(error) => return self.refuse(of_ring(error)),
         };
         let network = match UringNetwork::new(&mut ring, sockets, &limits, &features) {
             Ok(network) => network,
-            Err(error) => return self.refuse(error),
+            Err(error) => return self.refuse(of_ring(error)),
         };
         let Some(bare) = self.begin(beginning) else { return Ok(()) };
         let mut worker = bare.over(network);
@@ -231,4 +231,15 @@ struct Taken {
     limits: Limits,
     leftovers: Leftovers,
     answers: Sender<(u16, Answer)>,
+}
+
+/// An error of a ring's making, with the remedy where it is known: a small ring was to be had when features were tried.
+fn of_ring(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::OutOfMemory => io::Error::new(
+            error.kind(),
+            "io_uring may not lock as much memory as this rate needs; raise it (ulimit -l, LimitMEMLOCK=), or use --io mmsg",
+        ),
+        _ => error,
+    }
 }

@@ -235,6 +235,12 @@ impl Diff {
     }
 }
 
+/// What is to be said when a plan wants the API elsewhere than where it is served.
+pub fn api_needs_restart(served: Option<SocketAddr>, plan: &Plan) -> Option<String> {
+    let said = |api: Option<SocketAddr>| api.map_or("none".to_owned(), |api| api.to_string());
+    (served != plan.api).then(|| format!("api.bind: {} asked, {} in use", said(plan.api), said(served)))
+}
+
 /// Whether a reload from one plan to the other changes nothing. Where the API listens is not a reload's business.
 pub fn is_same(old: &Plan, new: &Plan) -> bool {
     let Plan { interval, api: _, shapes, sources, targets, flows, paths, tests } = old;

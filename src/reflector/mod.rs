@@ -92,7 +92,7 @@ pub enum Error {
     #[error("{0}")]
     Options(String),
     /// A worker could not open its sockets.
-    #[error("worker {worker} cannot listen on {listen}: {source}{}", remedy(.source, .listen))]
+    #[error("worker {worker} cannot listen: {source}{}", remedy(.source, .listen))]
     Open {
         /// Which one, from 0.
         worker: usize,
@@ -115,11 +115,11 @@ pub enum Error {
 }
 
 fn remedy(source: &io::Error, listen: &str) -> &'static str {
-    match source.raw_os_error() {
-        Some(libc::EADDRINUSE) => "; another program has the port: stop it or choose another with --listen",
-        Some(libc::EACCES) => "; ports below 1024 need CAP_NET_BIND_SERVICE: choose another with --listen",
-        Some(libc::EADDRNOTAVAIL) => "; no interface has the address",
-        Some(libc::EAFNOSUPPORT) if listen.contains('[') => "; no IPv6 here: try --listen 0.0.0.0:8100",
+    match source.kind() {
+        io::ErrorKind::AddrInUse => "; another program has the port: stop it or choose another with --listen",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE: choose another with --listen",
+        io::ErrorKind::AddrNotAvailable => "; no interface has the address",
+        _ if listen.contains('[') => "; if there is no IPv6 here, try --listen 0.0.0.0:8100",
         _ => "",
     }
 }

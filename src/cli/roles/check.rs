@@ -23,7 +23,8 @@ pub fn check(args: &CheckArgs) -> Ended {
     };
     let (new, new_report) = load(new_file, args.dst_port)?;
     let workers = collector::workers_wanted(&loaded.plan).min(thread::allowed_cpus()?.len());
-    let needs_restart = collector::reload::needs_restart(&loaded.plan, &new.plan, workers);
+    let api = config::diff::api_needs_restart(loaded.plan.api, &new.plan);
+    let needs_restart = api.into_iter().chain(collector::reload::needs_restart(&new.plan, workers)).collect();
     let diff = config::Diff::new((&loaded.plan, &report), (&new.plan, &new_report), needs_restart);
     let files = (args.file.display().to_string(), new_file.display().to_string());
     exit::print(&if args.json { diff::json(&diff)? } else { diff::report((&files.0, &files.1), &diff) })?;

@@ -64,8 +64,8 @@ pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
     } else {
         Show::Nothing
     };
-    let reloading = Arc::new(Reloading::new(origin));
     let plan = Arc::new(loaded.plan);
+    let reloading = Arc::new(Reloading::new(origin, args.api.is_none().then_some(plan.api)));
     let api = args.api.or(plan.api).map(|bind| http::Options {
         bind,
         reload: Some(reloading.for_clients()),

@@ -6,10 +6,12 @@ use crate::cli::http::{self, Shown};
 use crate::cli::units::several;
 use crate::collector::metrics::ReloadResult;
 use crate::collector::reload::{ReloadError, Reloaded, Reloader};
+use crate::config::diff::api_needs_restart;
 use crate::config::{self, ConfigError, Loaded};
 use crate::http::api::{Refused, Reload};
 use crate::time::{Clock, SystemClock};
 use sd_notify::NotifyState;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -47,14 +49,16 @@ struct Running {
 /// Reads a collector's configuration again and puts the collector under it, whoever asks for it.
 pub struct Reloading {
     origin: Origin,
+    /// Where the API is served as the configuration asked; `None` when a flag said where.
+    served: Option<Option<SocketAddr>>,
     /// Set once the collector runs.
     running: OnceLock<Running>,
 }
 
 impl Reloading {
-    /// For a collector that is yet to start.
-    pub fn new(origin: Origin) -> Reloading {
-        Reloading { origin, running: OnceLock::new() }
+    /// For a collector that is yet to start; `served` is where its plan asks for the API, unless a flag says where.
+    pub fn new(origin: Origin, served: Option<Option<SocketAddr>>) -> Reloading {
+        Reloading { origin, served, running: OnceLock::new() }
     }
 
     /// What a client of the API calls.
@@ -106,10 +110,13 @@ impl Reloading {
                 Failure::Usage(error) | Failure::Run(error) => Refused::Configuration(format!("{error:#}")),
             },
         )?;
-        reloader.reload(&Arc::new(loaded.plan)).map_err(|error| match error {
+        let api = self.served.and_then(|served| api_needs_restart(served, &loaded.plan));
+        let mut reloaded = reloader.reload(&Arc::new(loaded.plan)).map_err(|error| match error {
             ReloadError::Unsettled | ReloadError::Silent | ReloadError::Ended => Refused::Busy(error.to_string()),
             _ => Refused::Configuration(error.to_string()),
-        })
+        })?;
+        reloaded.needs_restart.extend(api);
+        Ok(reloaded)
     }
 }
 
