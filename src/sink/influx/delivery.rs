@@ -452,7 +452,7 @@ mod tests {
     fn who_refuses_line_after_line_is_asked_rarely() {
         for reply in [Reply::Refused { lines: None }, Reply::Refused { lines: Some(1) }, Reply::TooLarge] {
             let mut d = Delivery::new(Policy { denied: secs(60), ..Policy::default() });
-            let mut refuse = |d: &mut Delivery, n: u64| d.after(Lane::Spool, &(n..n + 1), &reply, 1.0);
+            let refuse = |d: &mut Delivery, n: u64| d.after(Lane::Spool, &(n..n + 1), &reply, 1.0);
             for n in 0..99 {
                 assert_eq!((refuse(&mut d, n), d.refuses_all()), (Step::Refused(secs(0)), false), "{reply:?} {n}");
             }
