@@ -70,6 +70,9 @@ fn a_server_that_is_busy_away_or_denies_has_summaries_wait_on_disk() {
         "429 Too Many Requests\r\nRetry-After: 1",
         "503 Service Unavailable",
         "302 Found\r\nLocation: https://db.example/write",
+        // of no database: it says nothing about the lines
+        "400 Bad Request",
+        "422 Unprocessable Entity",
     ] {
         let well = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let turned = well.clone();
@@ -100,6 +103,44 @@ fn a_server_that_is_busy_away_or_denies_has_summaries_wait_on_disk() {
         }
         assert!(place.segments("segment").is_empty());
     }
+}
+
+#[test]
+fn what_refuses_without_being_a_database_costs_no_line() {
+    for body in [
+        "Client sent an HTTP request to an HTTPS server.\n",
+        "<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>",
+    ] {
+        let stub = Stub::start(move |n, _| if n < 5 { Answer::Say("400 Bad Request", body) } else { STORED });
+        let place = Place::new();
+        let sinks = place.sinks(stub.address(), quick());
+        sinks.deliver(&summaries(0..40));
+        let end = wait_for(&sinks, "delivery", |c| c.delivered == 40);
+        assert_eq!((end.refused, end.dropped, end.spool_summaries), (0, 0, 0), "{end:?}");
+        assert!(end.last_error.as_ref().is_some_and(|e| e.contains("check http or https")), "{end:?}");
+    }
+}
+
+#[test]
+fn a_database_that_refuses_everything_does_not_empty_the_spool() {
+    let well = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let turned = well.clone();
+    let stub = Stub::start(move |_, _| match turned.load(std::sync::atomic::Ordering::Relaxed) {
+        false => Answer::Say("400 Bad Request", r#"{"error":"not today"}"#),
+        true => STORED,
+    });
+    let place = Place::new();
+    let policy = Policy { denied: Duration::from_secs(3), ..quick() };
+    let sinks = place.sinks(stub.address(), policy);
+    sinks.deliver(&summaries(0..1000));
+    // the hundredth is followed by a pause, and all others are brought to the disk meanwhile
+    let slow = wait_for(&sinks, "a pause", |c| c.refused >= 100 && c.queued == 0);
+    assert!(slow.spool_summaries > 800, "{slow:?}");
+    assert!(slow.last_error.as_ref().is_some_and(|e| e.contains("none was stored")), "{slow:?}");
+    well.store(true, std::sync::atomic::Ordering::Relaxed);
+    let end = wait_for(&sinks, "delivery", |c| c.spool_summaries == 0 && c.queued == 0);
+    assert_eq!((end.delivered + end.refused, end.dropped), (1000, 0), "{end:?}");
+    assert!(end.delivered > 800, "{end:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! responsible for what is sent, nor for what an answer leads to. Read [`Courier`].
 
 use super::Options;
-use super::delivery::{Reply, classify};
+use super::delivery::{Reply, classify, error_text};
 use super::target::Target;
 use crate::sink::SinkError;
 use crate::sink::queue::Queue;
@@ -152,10 +152,13 @@ impl Connection {
         let status = response.status().as_u16();
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_string);
         let (retry_after, location) = (header("retry-after"), header("location"));
+        // InfluxDB and VictoriaMetrics
+        let named =
+            ["x-influxdb-version", "x-influxdb-error"].iter().any(|name| response.headers().contains_key(*name));
         // an answer cut off in its text still has its status
         let answer = response.body_mut().with_config().limit(ANSWER_BYTES).read_to_vec().unwrap_or_default();
         let answer = String::from_utf8_lossy(&answer);
-        let reply = classify(status, retry_after.as_deref(), &answer, SystemClock.wall());
+        let reply = classify(status, retry_after.as_deref(), named, &answer, SystemClock.wall());
         if reply == Reply::Stored {
             return Answer { reply, message: String::new() };
         }
@@ -164,6 +167,9 @@ impl Connection {
             404 => format!("; {}", target.remedy_when_missing()),
             300..=399 => format!("; give the address it points to: {}", location.unwrap_or_default()),
             200..=299 => "; this is no database's answer, check host and port".to_string(),
+            400 | 422 if reply == Reply::Denied => {
+                "; this is no database's answer, check http or https, host and port".to_string()
+            }
             _ => String::new(),
         };
         let said = message_of(&answer);
@@ -172,11 +178,9 @@ impl Connection {
     }
 }
 
-/// The error text in a server's JSON answer (`error` in 1.x and 3.x, `message` in 2.x), or all of it.
+/// The error text in a database's answer, or all of it.
 fn message_of(answer: &str) -> String {
-    let parsed = serde_json::from_str::<serde_json::Value>(answer).ok();
-    let field = |name| parsed.as_ref().and_then(|value| value.get(name)?.as_str());
-    field("error").or_else(|| field("message")).unwrap_or(answer).trim().to_string()
+    error_text(answer).as_deref().unwrap_or(answer).trim().to_string()
 }
 
 /// `text` on one line and not too long.

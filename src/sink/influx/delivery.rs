@@ -2,12 +2,13 @@
 //! its own. Read [`Delivery`].
 //!
 //! - Stored: go on.
-//! - Refused (400, 422): the server found something wrong in the lines. The batch is halved down to
-//!   the bad line, which is given up, so that one bad line costs no other.
+//! - Refused (400, 422, by a database): it found something wrong in the lines. The batch is halved down
+//!   to the bad line, which is given up, so that one bad line costs no other. When it refuses line after
+//!   line, one is tried now and then only: it may be the server that is wrong.
 //! - Too large (413): halved as well, and later batches begin smaller.
 //! - Away (no connection, timeout, 408, 429, 5xx) or the database is missing (404): the same lines
 //!   again, after an exponential backoff with full jitter, or when the server said (`Retry-After`).
-//! - Denied (401, 403) or not understood (other answers): the same lines again, rarely; somebody
+//! - Denied (401, 403) or not understood (other answers, and those of no database): the same lines again, rarely; somebody
 //!   must change something.
 
 use crate::sink::calendar::parse_http_date;
@@ -81,6 +82,9 @@ pub(super) enum Step {
 const FREE_REFUSALS: u32 = 256;
 /// Pause between refused attempts after these, to spare a server that refuses everything.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
+/// Single lines refused in a row, with none stored in between, after which one is given up per pause of
+/// [`Policy::denied`] only: who refuses everything must not empty queue and spool at full speed.
+pub(super) const REFUSED_IN_ROW: u32 = 100;
 /// Stored batches after which a batch that was too large may grow again.
 const GROW_AFTER: u32 = 16;
 
@@ -114,12 +118,22 @@ pub(super) struct Delivery {
     stored: u32,
     /// Failures in a row.
     failures: u32,
+    /// Single lines refused since something was stored.
+    refused_in_row: u32,
 }
 
 impl Delivery {
     pub(super) fn new(policy: Policy) -> Delivery {
         let batch_lines = policy.batch_lines.max(1);
-        Delivery { policy, memory: Cutting::default(), spool: Cutting::default(), batch_lines, stored: 0, failures: 0 }
+        Delivery {
+            policy,
+            memory: Cutting::default(),
+            spool: Cutting::default(),
+            batch_lines,
+            stored: 0,
+            failures: 0,
+            refused_in_row: 0,
+        }
     }
 
     fn cutting(&mut self, lane: Lane) -> &mut Cutting {
@@ -132,6 +146,11 @@ impl Delivery {
     /// True when the next attempt repeats a failed one.
     pub(super) fn is_retry(&mut self, lane: Lane) -> bool {
         self.failures > 0 || !self.cutting(lane).pieces.is_empty()
+    }
+
+    /// True when the server refuses line after line and stores none.
+    pub(super) fn refuses_all(&self) -> bool {
+        self.refused_in_row >= REFUSED_IN_ROW
     }
 
     /// How many lines to send at most when the oldest that waits has the number `first`.
@@ -152,11 +171,24 @@ impl Delivery {
         match *reply {
             Reply::Stored => {
                 self.failures = 0;
+                self.refused_in_row = 0;
                 self.grow();
                 self.cutting(lane).forget_until(sent.end);
                 Step::Delivered
             }
-            Reply::Refused { lines: refused } if lines <= 1 || refused == Some(lines) => {
+            Reply::Refused { .. } | Reply::TooLarge if lines <= 1 => {
+                self.failures = 0;
+                self.refused_in_row = self.refused_in_row.saturating_add(1);
+                let pause = self.cutting(lane).refusal_pause();
+                self.cutting(lane).forget_until(sent.end);
+                if !self.refuses_all() {
+                    return Step::Refused(pause);
+                }
+                // the next attempt is a whole batch, so that a server that is mended is seen at once
+                *self.cutting(lane) = Cutting::default();
+                Step::Refused(self.denied_pause(random))
+            }
+            Reply::Refused { lines: Some(refused) } if refused == lines => {
                 self.failures = 0;
                 let pause = self.cutting(lane).refusal_pause();
                 self.cutting(lane).forget_until(sent.end);
@@ -171,12 +203,6 @@ impl Delivery {
                 }
                 pieces.push(sent.start + lines / 2);
                 Step::Again(pause)
-            }
-            Reply::TooLarge if lines <= 1 => {
-                self.failures = 0;
-                let pause = self.cutting(lane).refusal_pause();
-                self.cutting(lane).forget_until(sent.end);
-                Step::Refused(pause)
             }
             Reply::TooLarge => {
                 self.failures = 0;
@@ -195,9 +221,13 @@ impl Delivery {
             }
             Reply::Denied => {
                 self.failures = self.failures.saturating_add(1);
-                Step::Again(self.policy.denied.mul_f64(0.5 + random / 2.0))
+                Step::Again(self.denied_pause(random))
             }
         }
+    }
+
+    fn denied_pause(&self, random: f64) -> Duration {
+        self.policy.denied.mul_f64(0.5 + random / 2.0)
     }
 
     /// The longest pause after one more failure.
@@ -233,19 +263,28 @@ impl Cutting {
     }
 }
 
-/// What an HTTP answer means. `retry_after` is the header's value, `body` the answer's text.
-pub(super) fn classify(status: u16, retry_after: Option<&str>, body: &str, now: Wall) -> Reply {
+/// What an HTTP answer means. `retry_after` is the header's value, `body` the answer's text; `named` is true when a
+/// header says that a database answers.
+pub(super) fn classify(status: u16, retry_after: Option<&str>, named: bool, body: &str, now: Wall) -> Reply {
     match status {
         // a login page or an error as text under a good status is no database's answer
         200..=299 if body.trim_start().starts_with('<') || body.contains("\"error\"") => Reply::Denied,
         200..=299 => Reply::Stored,
-        400 | 422 => Reply::Refused { lines: dropped_lines(body) },
+        // proxies and other servers answer 400 to whatever they do not like, which says nothing about the lines
+        400 | 422 if named || error_text(body).is_some() => Reply::Refused { lines: dropped_lines(body) },
         413 => Reply::TooLarge,
         404 | 408 | 429 | 500..=599 => {
             Reply::Later { retry_after: retry_after.and_then(|text| parse_retry_after(text, now)) }
         }
         _ => Reply::Denied,
     }
+}
+
+/// The error text in a database's JSON answer: `error` in 1.x and 3.x, `message` in 2.x.
+pub(super) fn error_text(body: &str) -> Option<String> {
+    let value = serde_json::from_str::<serde_json::Value>(body).ok()?;
+    let field = |name| value.get(name)?.as_str().map(str::to_string);
+    field("error").or_else(|| field("message"))
 }
 
 /// N of InfluxDB 1.x' `partial write: … dropped=N`: it stored the other lines. 0 is given for lines
@@ -289,11 +328,17 @@ mod tests {
             (200, "{}", Reply::Stored),
             (200, "<html>login", Reply::Denied),
             (200, "{\"error\":\"timeout\"}", Reply::Denied),
-            (400, "unable to parse", Reply::Refused { lines: None }),
-            (400, "dropped=2", Reply::Refused { lines: None }),
+            (400, r#"{"error":"unable to parse"}"#, Reply::Refused { lines: None }),
+            (400, r#"{"error":"dropped=2"}"#, Reply::Refused { lines: None }),
+            (422, r#"{"code":"unprocessable entity","message":"x"}"#, Reply::Refused { lines: None }),
             (400, partial, Reply::Refused { lines: Some(2) }),
             (400, unparsed, Reply::Refused { lines: None }),
-            (422, "", Reply::Refused { lines: None }),
+            (400, "", Reply::Denied),
+            (400, "Client sent an HTTP request to an HTTPS server.\n", Reply::Denied),
+            (400, "<html><head><title>400 Bad Request</title>", Reply::Denied),
+            (400, r#"{"error":{"code":400}}"#, Reply::Denied),
+            (400, r#"["error"]"#, Reply::Denied),
+            (422, "", Reply::Denied),
             (413, "", Reply::TooLarge),
             (404, "", LATER),
             (408, "", LATER),
@@ -305,8 +350,11 @@ mod tests {
             (405, "", Reply::Denied),
             (302, "", Reply::Denied),
         ] {
-            assert_eq!(classify(status, None, body, Wall(0)), reply, "{status} {body}");
+            assert_eq!(classify(status, None, false, body, Wall(0)), reply, "{status} {body}");
         }
+        // VictoriaMetrics refuses in plain text, under InfluxDB's header
+        let text = "cannot read influx line protocol data: too long line: more than 262144 bytes";
+        assert_eq!(classify(400, None, true, text, Wall(0)), Reply::Refused { lines: None });
     }
 
     #[test]
@@ -325,7 +373,7 @@ mod tests {
         ] {
             assert_eq!(parse_retry_after(text, now), expected, "{text}");
         }
-        assert_eq!(classify(429, Some("7"), "", now), Reply::Later { retry_after: Some(secs(7)) });
+        assert_eq!(classify(429, Some("7"), false, "", now), Reply::Later { retry_after: Some(secs(7)) });
     }
 
     #[test]
@@ -398,6 +446,36 @@ mod tests {
         assert!(d.is_retry(Lane::Spool) && d.is_retry(Lane::Memory));
         d.after(Lane::Memory, &(0..100), &Reply::TooLarge, 1.0);
         assert_eq!((d.lines(Lane::Spool, 0), d.lines(Lane::Memory, 0)), (50, 50));
+    }
+
+    #[test]
+    fn who_refuses_line_after_line_is_asked_rarely() {
+        for reply in [Reply::Refused { lines: None }, Reply::Refused { lines: Some(1) }, Reply::TooLarge] {
+            let mut d = Delivery::new(Policy { denied: secs(60), ..Policy::default() });
+            let refuse = |d: &mut Delivery, n: u64| d.after(Lane::Spool, &(n..n + 1), &reply, 1.0);
+            for n in 0..99 {
+                assert_eq!((refuse(&mut d, n), d.refuses_all()), (Step::Refused(secs(0)), false), "{reply:?} {n}");
+            }
+            for n in 99..110 {
+                assert_eq!((refuse(&mut d, n), d.refuses_all()), (Step::Refused(secs(60)), true), "{reply:?} {n}");
+            }
+            // one that is stored, from whichever lane, and all is as before
+            d.after(Lane::Memory, &(0..1), &Reply::Stored, 1.0);
+            assert_eq!((refuse(&mut d, 110), d.refuses_all()), (Step::Refused(secs(0)), false));
+        }
+    }
+
+    #[test]
+    fn after_the_pause_a_whole_batch_is_tried() {
+        let mut d = Delivery::new(Policy { batch_lines: 500, ..Policy::default() });
+        let mut first = 0;
+        while !d.refuses_all() {
+            let sent = first..first + d.lines(Lane::Memory, first) as u64;
+            if let Step::Refused(_) = d.after(Lane::Memory, &sent, &Reply::Refused { lines: None }, 1.0) {
+                first = sent.end;
+            }
+        }
+        assert_eq!((first, d.lines(Lane::Memory, first)), (100, 500));
     }
 
     /// Delivers lines `0..n` to a server that refuses batches with a line of `bad`, and takes at most

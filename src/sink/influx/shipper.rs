@@ -14,7 +14,7 @@
 
 use super::batch::{Work, pack, times};
 use super::courier::{Answer, Courier, Parcel, shorten};
-use super::delivery::{Delivery, Lane, Reply, Step};
+use super::delivery::{Delivery, Lane, REFUSED_IN_ROW, Reply, Step};
 use super::{Options, Policy};
 use crate::probe::random::Random;
 use crate::sink::queue::{Fate, Queue};
@@ -425,6 +425,14 @@ impl Shipper {
                 format!("{}; refused line: {}", answer.message, shorten(&String::from_utf8_lossy(refused)))
             }
             _ => answer.message.clone(),
+        };
+        let what = match step {
+            Step::Refused(_) if self.delivery.refuses_all() => format!(
+                "{REFUSED_IN_ROW} lines or more in a row were refused and none was stored, now one is tried about every \
+                 {} s; check what answers and what it wants: {what}",
+                self.policy.denied.as_secs()
+            ),
+            _ => what,
         };
         // while a refused batch is being cut the server is well; only its end is worth a line
         if !matches!((&answer.reply, step), (Reply::Refused { .. } | Reply::TooLarge, Step::Again(_))) {

@@ -133,12 +133,13 @@ impl Spool {
         let mut segments = VecDeque::new();
         for number in &numbers {
             let last = numbers.last() == Some(number);
-            let (segment, damaged) = Segment::scan(directory, *number, last).map_err(|error| match error {
+            let (segment, of_it) = Segment::scan(directory, *number, last).map_err(|error| match error {
                 ScanError::Version(version) => SpoolError::Version { directory: directory.clone(), version },
                 ScanError::Io(source) => wrong(source),
             })?;
-            figures.found += segment.lines + damaged;
-            figures.damaged += damaged;
+            figures.found += segment.lines + of_it.damaged;
+            figures.damaged += of_it.damaged;
+            figures.errors += u64::from(of_it.unread);
             segments.push_back(segment);
         }
         let mut spool = Spool {
@@ -249,12 +250,21 @@ impl Spool {
     /// counted and passed over.
     ///
     /// # Errors
-    /// A file cannot be opened now.
+    /// A file cannot be opened or read now.
     pub fn front(&mut self, now: Wall) -> io::Result<Option<(Entry, Vec<u8>)>> {
         self.make_room(0, now);
         loop {
             let Some(segment) = self.segments.iter_mut().find(|segment| segment.lines > 0) else { return Ok(None) };
-            let found = segment.front().inspect_err(|_| self.figures.errors += 1)?;
+            let found = match segment.front() {
+                Err(error) => {
+                    self.figures.errors += 1;
+                    if !segment.is_unreadable() {
+                        return Err(error);
+                    }
+                    None
+                }
+                Ok(found) => found,
+            };
             let Some(entry) = found else {
                 // its sums say that something waits, and there is nothing to be read
                 self.figures.damaged += std::mem::take(&mut segment.lines);
@@ -279,11 +289,20 @@ impl Spool {
     /// The body of a record; `None` when it was dropped meanwhile, or cannot be read back, which is counted.
     ///
     /// # Errors
-    /// Its file cannot be opened now.
+    /// Its file cannot be opened or read now.
     pub fn read(&mut self, entry: &Entry) -> io::Result<Option<Vec<u8>>> {
-        let found = self.segments.iter().find(|segment| segment.number == entry.segment && segment.waits(entry));
+        let found = self.segments.iter_mut().find(|segment| segment.number == entry.segment && segment.waits(entry));
         let Some(segment) = found else { return Ok(None) };
-        let body = segment.body(entry).inspect_err(|_| self.figures.errors += 1)?;
+        let body = match segment.body(entry) {
+            Err(error) => {
+                self.figures.errors += 1;
+                if !segment.is_unreadable() {
+                    return Err(error);
+                }
+                None
+            }
+            Ok(body) => body,
+        };
         if body.is_none() {
             self.damage(entry, entry.lines());
         }

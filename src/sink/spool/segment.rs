@@ -6,7 +6,7 @@
 use super::record::{self, Header, MARK_AT, RECORD_HEADER, SEGMENT_HEADER, Start};
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,11 @@ use std::path::{Path, PathBuf};
 const ENDING: &str = ".segment";
 /// Ending of a segment that is set aside.
 const DAMAGED: &str = ".damaged";
+
+/// Reads of a segment in a row that the disk may refuse, about one a second, before the segment is set aside.
+const READ_TRIES: u32 = 10;
+/// Bytes that are read at once when the next record is looked for.
+const CHUNK: usize = 16 << 10;
 
 /// A record and where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +54,8 @@ pub(super) struct Segment {
     settled: BTreeSet<u64>,
     /// Something in it could not be read back.
     pub damaged: bool,
+    /// Reads in a row that the disk refused.
+    failed_reads: u32,
 }
 
 /// What stands at a place in a file.
@@ -60,6 +67,17 @@ enum Piece {
         lines: Option<u64>,
     },
     End,
+}
+
+/// What of a segment could not be taken over.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Lines that are damaged.
+    pub damaged: u64,
+    /// The disk did not read all of it.
+    pub unread: bool,
+    /// Where an unfinished end begins.
+    cut: Option<u64>,
 }
 
 /// Why a segment cannot be taken over.
@@ -96,6 +114,7 @@ impl Segment {
             cursor: SEGMENT_HEADER as u64,
             settled: BTreeSet::new(),
             damaged: false,
+            failed_reads: 0,
         }
     }
 
@@ -110,25 +129,52 @@ impl Segment {
         Ok((segment, file))
     }
 
-    /// Takes over a segment of an earlier run; gives the lines that are damaged, too.
+    /// Takes over a segment of an earlier run.
     ///
-    /// Of the `last` segment an unfinished end is cut off: the host, or the process, ended within a write.
-    pub fn scan(directory: &Path, number: u64, last: bool) -> Result<(Segment, u64), ScanError> {
+    /// Of the `last` segment an unfinished end is cut off: the host, or the process, ended within a write. A file that
+    /// the disk does not read is left as it is; what stands before that place is delivered.
+    ///
+    /// # Errors
+    /// It is of another version, or cannot be opened.
+    pub fn scan(directory: &Path, number: u64, last: bool) -> Result<(Segment, Found), ScanError> {
         let mut segment = Segment::new(directory, number);
         let file = OpenOptions::new().read(true).write(true).open(&segment.path)?;
         let end = file.metadata()?.len();
+        let mut found = Found::default();
+        match segment.look_through(&file, end, last, &mut found) {
+            Err(ScanError::Io(_)) => {
+                found.unread = true;
+                found.cut = None;
+                // how many lines stand there nobody knows; the file is set aside when the others are delivered
+                found.damaged += 1;
+                segment.damaged = true;
+            }
+            result => result?,
+        }
+        if let Some(cut) = found.cut {
+            file.set_len(cut)?;
+            file.sync_all()?;
+            segment.bytes = cut;
+        }
+        Ok((segment, found))
+    }
+
+    /// Finds the records in `file`, which has `end` bytes. Changes nothing of it.
+    fn look_through(&mut self, file: &impl FileExt, end: u64, last: bool, found: &mut Found) -> Result<(), ScanError> {
+        let segment = self;
+        segment.bytes = end;
         let mut start = [0; SEGMENT_HEADER];
-        let known = match read_at(&file, &mut start, 0).map(|read| record::segment_start(&start[..read])) {
-            Ok(Start::Unknown(version)) => return Err(ScanError::Version(version)),
-            Ok(Start::Known) => true,
+        let read = read_at(file, &mut start, 0)?;
+        let known = match record::segment_start(&start[..read]) {
+            Start::Unknown(version) => return Err(ScanError::Version(version)),
+            Start::Known => true,
             // its records may be sound
-            Ok(Start::Damaged) | Err(_) => false,
+            Start::Damaged => false,
         };
         segment.damaged = !known && end > SEGMENT_HEADER as u64;
-        segment.bytes = end;
-        let (mut at, mut damaged_lines, mut newest_record) = (segment.cursor, 0, None);
+        let (mut at, mut newest_record) = (segment.cursor, None);
         loop {
-            match segment.piece(&file, at) {
+            match segment.piece(file, at)? {
                 Piece::Record(entry, done) => {
                     newest_record = Some((entry, done));
                     if !done {
@@ -141,12 +187,10 @@ impl Segment {
                     at += entry.header.record_bytes();
                 }
                 Piece::Damage { until, lines } => {
-                    damaged_lines += lines.unwrap_or(1);
+                    found.damaged += lines.unwrap_or(1);
                     if last && until == end {
-                        file.set_len(at)?;
-                        file.sync_all()?;
-                        segment.bytes = at;
-                        return Ok((segment, damaged_lines));
+                        found.cut = Some(at);
+                        return Ok(());
                     }
                     segment.damaged = true;
                     at = until;
@@ -155,37 +199,40 @@ impl Segment {
             }
         }
         // a write that was cut short by a power loss may have its length and not its bytes
-        if let Some((entry, false)) = newest_record.filter(|_| last)
-            && body(&file, &entry).is_none()
-        {
-            file.set_len(entry.offset)?;
-            file.sync_all()?;
-            segment.bytes = entry.offset;
-            segment.lines -= entry.lines();
-            damaged_lines += entry.lines();
+        if let Some((entry, false)) = newest_record.filter(|_| last) {
+            match body(file, end, &entry) {
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    segment.lines -= entry.lines();
+                    found.damaged += entry.lines();
+                    found.cut = Some(entry.offset);
+                }
+                // it is tried again when its turn comes
+                Err(_) => found.unread = true,
+            }
         }
-        Ok((segment, damaged_lines))
+        Ok(())
     }
 
-    /// What stands at `offset`. Errors of the disk are damage, too.
-    fn piece(&self, file: &File, offset: u64) -> Piece {
+    /// What stands at `offset`.
+    ///
+    /// # Errors
+    /// The disk does not read it now, which says nothing about what stands there.
+    fn piece(&self, file: &impl FileExt, offset: u64) -> io::Result<Piece> {
         if offset >= self.bytes {
-            return Piece::End;
+            return Ok(Piece::End);
         }
         let mut bytes = [0; RECORD_HEADER];
-        let read = read_at(file, &mut bytes, offset).unwrap_or(0);
+        let read = read_at(file, &mut bytes, offset)?;
         let parsed = Header::parse(&bytes[..read]);
         if let Some((header, done)) = parsed
             && offset + header.record_bytes() <= self.bytes
         {
-            return Piece::Record(Entry { segment: self.number, offset, header }, done);
+            return Ok(Piece::Record(Entry { segment: self.number, offset, header }, done));
         }
-        let mut rest = Vec::new();
-        let until = rest_of(file, offset + 1, self.bytes, &mut rest)
-            .ok()
-            .and_then(|()| record::next_header(&rest, 0))
-            .map_or(self.bytes, |at| offset + 1 + at as u64);
-        Piece::Damage { until, lines: parsed.map(|(header, _)| u64::from(header.lines)) }
+        let rest = rest_of(file, offset + 1, self.bytes)?;
+        let until = record::next_header(&rest, 0).map_or(self.bytes, |at| offset + 1 + at as u64);
+        Ok(Piece::Damage { until, lines: parsed.map(|(header, _)| u64::from(header.lines)) })
     }
 
     /// A record was written at the end, or found.
@@ -199,14 +246,15 @@ impl Segment {
     /// The oldest record that waits; `None` when nothing more is to be found. Damage on the way is passed over.
     ///
     /// # Errors
-    /// The file cannot be opened now.
+    /// The file cannot be opened or read now.
     pub fn front(&mut self) -> io::Result<Option<Entry>> {
         let file = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
         loop {
-            match self.piece(&file, self.cursor) {
+            let piece = self.piece(&file, self.cursor);
+            match piece.inspect_err(|_| self.failed_reads = self.failed_reads.saturating_add(1))? {
                 Piece::Record(entry, done) => {
                     if !self.settled.remove(&self.cursor) && !done {
                         self.oldest = entry.header.oldest;
@@ -228,15 +276,25 @@ impl Segment {
         entry.offset >= self.cursor && !self.settled.contains(&entry.offset)
     }
 
-    /// The body of a record; `None` when it cannot be read or its checksum is wrong.
+    /// The body of a record; `None` when it is gone or its checksum is wrong.
     ///
     /// # Errors
-    /// The file cannot be opened now.
-    pub fn body(&self, entry: &Entry) -> io::Result<Option<Vec<u8>>> {
+    /// The file cannot be opened or read now.
+    pub fn body(&mut self, entry: &Entry) -> io::Result<Option<Vec<u8>>> {
         match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            file => Ok(body(&file?, entry)),
+            file => {
+                let file = file?;
+                let body = body(&file, file.metadata()?.len(), entry);
+                self.failed_reads = if body.is_ok() { 0 } else { self.failed_reads.saturating_add(1) };
+                body
+            }
         }
+    }
+
+    /// Whether the disk refused so many reads in a row that no more are tried.
+    pub fn is_unreadable(&self) -> bool {
+        self.failed_reads >= READ_TRIES
     }
 
     /// Remembers that a record is settled, here and in the file.
@@ -274,7 +332,7 @@ pub(super) fn aside(directory: &Path, number: u64) -> PathBuf {
 }
 
 /// Reads as much as there is, up to all of `bytes`.
-fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+fn read_at(file: &impl FileExt, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut read = 0;
     while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, offset + read as u64) {
@@ -287,20 +345,95 @@ fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     Ok(read)
 }
 
-fn rest_of(mut file: &File, from: u64, end: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
-    file.seek(SeekFrom::Start(from))?;
-    file.take(end.saturating_sub(from)).read_to_end(bytes)?;
-    Ok(())
+/// The bytes from `from` to `end`, or to where the file ends.
+fn rest_of(file: &impl FileExt, from: u64, end: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; CHUNK];
+    while from + (bytes.len() as u64) < end {
+        let left = usize::try_from(end - from - bytes.len() as u64).map_or(CHUNK, |left| left.min(CHUNK));
+        let read = read_at(file, &mut chunk[..left], from + bytes.len() as u64)?;
+        bytes.extend_from_slice(&chunk[..read]);
+        if read < left {
+            break;
+        }
+    }
+    Ok(bytes)
 }
 
-fn body(file: &File, entry: &Entry) -> Option<Vec<u8>> {
+/// The body of a record in a file of `end` bytes; `None` when it is not what was written.
+fn body(file: &impl FileExt, end: u64, entry: &Entry) -> io::Result<Option<Vec<u8>>> {
     let at = entry.offset + RECORD_HEADER as u64;
     let length = entry.header.length as usize;
     // the file may have become shorter since: do not ask for memory that it cannot fill
-    if at + length as u64 > file.metadata().ok()?.len() {
-        return None;
+    if at + length as u64 > end {
+        return Ok(None);
     }
     let mut body = vec![0; length];
-    let read = read_at(file, &mut body, at).ok()?;
-    (read == length && crc32fast::hash(&body) == entry.header.crc).then_some(body)
+    let read = read_at(file, &mut body, at)?;
+    Ok((read == length && crc32fast::hash(&body) == entry.header.crc).then_some(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::errno::Errno;
+
+    /// A file on a disk that does not read from `bad` on, as long as that is set.
+    struct Failing {
+        bytes: Vec<u8>,
+        bad: Option<u64>,
+    }
+
+    impl FileExt for Failing {
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            let rest = self.bytes.get(offset as usize..).unwrap_or_default();
+            let length = rest.len().min(buffer.len());
+            if self.bad.is_some_and(|bad| offset + length as u64 > bad) {
+                return Err(Errno::EIO.into());
+            }
+            buffer[..length].copy_from_slice(&rest[..length]);
+            Ok(length)
+        }
+
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
+            Err(Errno::EROFS.into())
+        }
+    }
+
+    /// A segment of three records of two lines each; its last `torn` bytes are missing.
+    fn three(torn: usize) -> Failing {
+        let mut bytes = record::segment_header(1).to_vec();
+        for n in 0..3 {
+            let body = [n; 100];
+            let header = Header { length: 100, lines: 2, oldest: 1, newest: 2, crc: crc32fast::hash(&body) };
+            bytes.extend(header.bytes());
+            bytes.extend(body);
+        }
+        bytes.truncate(bytes.len() - torn);
+        Failing { bytes, bad: None }
+    }
+
+    #[test]
+    fn what_the_disk_does_not_read_is_no_damage_and_is_never_cut() {
+        for (torn, cut) in [(0, None), (10, Some(304)), (130, Some(304))] {
+            let mut file = three(torn);
+            let end = file.bytes.len() as u64;
+            let look = |file: &Failing| {
+                let (mut segment, mut found) = (Segment::new(Path::new("/nowhere"), 1), Found::default());
+                let result = segment.look_through(file, end, true, &mut found);
+                (result.is_err() || found.unread, segment.lines, found)
+            };
+            let (unread, lines, found) = look(&file);
+            assert_eq!((unread, found.cut, lines), (false, cut, if torn == 0 { 6 } else { 4 }));
+            for bad in 0..end {
+                file.bad = Some(bad);
+                let (unread, lines, found) = look(&file);
+                assert!(unread, "{torn} missing, bad from {bad}");
+                assert_eq!((found.cut, found.damaged), (None, 0), "{torn} missing, bad from {bad}");
+                // records whose headers are read
+                let sound = (0..3).filter(|n| 24 + 140 * n + 40 <= bad && 24 + 140 * (n + 1) <= end).count() as u64;
+                assert_eq!(lines, 2 * sound, "{torn} missing, bad from {bad}");
+            }
+        }
+    }
 }

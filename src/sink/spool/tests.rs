@@ -225,6 +225,35 @@ fn damage_found_while_it_runs_is_counted_and_the_segment_set_aside() {
     assert_eq!(append(&mut place.open(), 1).segment, 9);
 }
 
+#[test]
+fn a_segment_that_the_disk_does_not_read_is_tried_again_and_then_set_aside_whole() {
+    let place = Place::new();
+    let mut spool = place.open();
+    append(&mut spool, 0);
+    let sound = place.0.path().join("sound");
+    std::fs::rename(place.segment(1), &sound).expect("renamed");
+    // it opens, and every read of it is an error
+    std::fs::create_dir(place.segment(1)).expect("directory");
+    for errors in 1..=5 {
+        spool.front(NOW).expect_err("not readable");
+        assert_eq!((spool.lines(), spool.figures().damaged, spool.figures().errors), (2, 0, errors));
+    }
+    // back again, nothing is lost
+    std::fs::remove_dir(place.segment(1)).expect("removed");
+    std::fs::rename(&sound, place.segment(1)).expect("renamed");
+    assert_eq!(drain(&mut spool), bodies([0]));
+
+    append(&mut spool, 1);
+    std::fs::remove_file(place.segment(2)).expect("removed");
+    std::fs::create_dir(place.segment(2)).expect("directory");
+    for _ in 0..9 {
+        spool.front(NOW).expect_err("not readable");
+    }
+    assert!(spool.front(NOW).expect("given up").is_none());
+    assert_eq!((spool.lines(), spool.figures().damaged, spool.figures().errors), (0, 2, 15));
+    assert_eq!(place.files(), ["0000000000000002.damaged", "lock"]);
+}
+
 /// Five records, and where each begins and the file ends.
 fn five() -> (Place, Vec<u8>, Vec<u64>) {
     let place = Place::new();
