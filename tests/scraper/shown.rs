@@ -24,7 +24,7 @@ fn mistakes_name_the_place_and_the_remedy() {
         (&["--interval", "1s"][..], "--collectors"),
         (&["--collectors", "a:b:c"], "--collectors: `a:b:c` is not an IPv6 address"),
         (&["--collectors", &at_list], "hosts.txt:3: `http://host2:5000` is a URL; write HOST or HOST:PORT"),
-        (&["--collectors", "@/no/such/list"], "/no/such/list: cannot read the list of collectors"),
+        (&["--collectors", "@/no/such/list"], "name a file that can be read after @"),
         (&["--collectors", "a", "--interval", "1ms"], "100ms to 1h"),
         (&["--collectors", "a", "--influx", "http://db"], "?db=NAME"),
         (&["--collectors", "a", "--spool", "/tmp"], "--influx"),
