@@ -207,6 +207,8 @@ pub struct Scraper {
     shared: Arc<Shared>,
     /// Disconnecting it stops the threads.
     stop: Sender<()>,
+    /// A request to read the list again; `None` when it was typed.
+    again: Option<Sender<()>>,
     /// Disconnects when the last thread has ended.
     ended: Receiver<()>,
 }
@@ -249,17 +251,28 @@ impl Scraper {
                 drop(ending);
             })?;
         }
+        // a second request while one waits asks for nothing more
+        let (again, asked) = bounded::<()>(1);
+        let again = matches!(options.source, Source::File(_)).then_some(again);
         let of_schedule = Arc::clone(&shared);
         std::thread::Builder::new().name("llama-scraper".into()).spawn(move || {
-            turns::schedule(&of_schedule, &options.source, &lanes, &stopping);
+            turns::schedule(&of_schedule, &options.source, &lanes, &asked, &stopping);
             drop(ending);
         })?;
-        Ok(Scraper { shared, stop, ended })
+        Ok(Scraper { shared, stop, again, ended })
     }
 
     /// What can be seen of it, also after its end.
     pub fn view(&self) -> View {
         View(Arc::clone(&self.shared))
+    }
+
+    /// Reads the file of collectors again at once; false when the list was typed and there is nothing to read.
+    pub fn read_list_again(&self) -> bool {
+        if let Some(again) = &self.again {
+            let _ = again.try_send(()); // full: it is asked for already
+        }
+        self.again.is_some()
     }
 
     /// Ends pulling, lets the sinks deliver what waits for at most `within`, stores the positions, and names the sinks

@@ -4,6 +4,7 @@ use super::fake::{Fake, Modern, influxdata, summary, unknown};
 use super::server::own_address;
 use super::*;
 use common::process::llama;
+use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 
 /// What the program says when it is called like this: it must be a mistake.
@@ -29,7 +30,11 @@ fn mistakes_name_the_place_and_the_remedy() {
         (&["--collectors", "a", "--influx", "http://db"], "?db=NAME"),
         (&["--collectors", "a", "--spool", "/tmp"], "--influx"),
         (&["--collectors", "a", "--influx-token", "x"], "add --influx URL"),
-        (&["--collectors", "a", "--positions", "/no/such/dir/p"], "positions cannot be stored"),
+        (
+            &["--collectors", "a", "--positions", "/no/such/dir/p", "--output", "/dev/null"],
+            "positions cannot be stored",
+        ),
+        (&["--collectors", "a", "--positions", "p"], "add --influx URL or --output FILE, or leave --positions out"),
         (&["--collectors", "a", "--output", "/no/such/dir/o"], "output: cannot open"),
     ] {
         let said = refused(arguments);
@@ -68,6 +73,37 @@ fn the_list_is_read_again_when_it_changes() {
     scraper.wait_turns(second.address, 2);
     // its only summary is years old
     wait_for("its state", || (scraper.get("/api/v1/health")["collectors"]["lagging"] == 1).then_some(()));
+    scraper.process.terminate().success();
+}
+
+#[test]
+fn a_hangup_reads_the_list_again() {
+    let directory = tempfile::tempdir().expect("directory");
+    let list = directory.path().join("hosts.txt");
+    let (first, second) = (Modern::start(own_address(), 1000), Modern::start(own_address(), 1000));
+    std::fs::write(&list, format!("{}\n", first.address)).expect("list");
+    let scraper = Scraper::start(&format!("@{}", list.display()), &[]);
+    scraper.wait_turns(first.address, 1);
+    // nothing changed: only the signal makes it read
+    scraper.process.signal(Signal::SIGHUP);
+    scraper.process.wait_for("was read again: 1 now, 0 new, 0 gone");
+    std::fs::remove_file(&list).expect("list");
+    scraper.process.signal(Signal::SIGHUP);
+    scraper.process.wait_for("the old one stays");
+    scraper.wait_turns(first.address, 2);
+    std::fs::write(&list, format!("{}\n{}\n", first.address, second.address)).expect("list");
+    scraper.process.signal(Signal::SIGHUP);
+    scraper.wait_turns(second.address, 1);
+    scraper.process.terminate().success();
+}
+
+#[test]
+fn a_hangup_says_that_a_typed_list_cannot_be_read_again() {
+    let modern = Modern::start(own_address(), 1000);
+    let scraper = Scraper::start(&modern.address.to_string(), &[]);
+    scraper.process.signal(Signal::SIGHUP);
+    scraper.process.wait_for("there is nothing to read again");
+    scraper.wait_turns(modern.address, 2);
     scraper.process.terminate().success();
 }
 
@@ -153,6 +189,7 @@ fn lines_where_there_is_no_terminal_and_no_destination() {
     let modern = Modern::start(ip, 1000);
     modern.recent.add(vec![summary(ip, 1, 1)]);
     let scraper = Scraper::start(&modern.address.to_string(), &["--duration", "1h"]);
+    scraper.process.wait_for("nothing is stored: give --influx or --output");
     let line = scraper.process.wait_for("is=new");
     assert!(line.contains(&format!("Z {} state=", modern.address)), "{line}");
     assert!(line.contains("pulled=1 missed=0"), "{line}");
