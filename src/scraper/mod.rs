@@ -74,6 +74,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Another scraper stores its positions in the file.
+    #[error("{0}: another scraper stores its positions there; end it, or give each its own --positions FILE")]
+    Locked(PathBuf),
     /// No thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -221,8 +224,13 @@ impl Scraper {
     pub fn start(options: Options, sinks: Sinks, recent: Option<Arc<Recent>>) -> Result<Scraper, Error> {
         let listed = options.source.read()?;
         listed.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let (book, stored) = Book::open(options.positions.clone())
-            .map_err(|source| Error::Positions { path: options.positions.unwrap_or_default(), source })?;
+        let (book, stored) = Book::open(options.positions.clone()).map_err(|source| {
+            let path = options.positions.unwrap_or_default();
+            match source.kind() {
+                io::ErrorKind::WouldBlock => Error::Locked(path),
+                _ => Error::Positions { path, source },
+            }
+        })?;
         let started = SystemClock.wall();
         let of = |address: list::Address| {
             let follow = Follow::from(stored.get(&address));

@@ -4,6 +4,7 @@ use super::fake::{Fake, Modern, influxdata, summary, unknown};
 use super::server::own_address;
 use super::*;
 use common::process::llama;
+use llama::scraper::positions;
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 
@@ -74,6 +75,27 @@ fn the_list_is_read_again_when_it_changes() {
     // its only summary is years old
     wait_for("its state", || (scraper.get("/api/v1/health")["collectors"]["lagging"] == 1).then_some(()));
     scraper.process.terminate().success();
+}
+
+#[test]
+fn a_file_of_positions_has_one_scraper() {
+    let directory = tempfile::tempdir().expect("directory");
+    let (file, output) = (directory.path().join("positions"), directory.path().join("output"));
+    let modern = Modern::start(own_address(), 1000);
+    modern.recent.add(vec![summary(modern.address.ip(), 1, 1)]);
+    let address = modern.address.to_string();
+    let flags = ["--positions", text(&file), "--output", text(&output)];
+    let first = Scraper::start(&address, &flags);
+    first.wait_pulled(modern.address, 1);
+    let said = refused(&[&["--collectors", &address][..], &flags].concat());
+    let says = format!("{}: another scraper stores its positions there; end it, or give", file.display());
+    assert!(said.contains(&says), "{said}");
+    first.process.terminate().success();
+    // what the first stored is still there
+    assert_eq!(positions::read(&file).expect("file").len(), 1);
+    // nor does one that was killed keep others out
+    Scraper::start(&address, &flags).kill();
+    Scraper::start(&address, &flags).process.terminate().success();
 }
 
 #[test]

@@ -69,7 +69,7 @@ pub fn scraper(args: &ScraperArgs, log: &LogArgs) -> Ended {
     let options = Options { source, interval: args.interval, positions, room: Room { limits, spool_bytes } };
     let recent = args.api.map(|_| Arc::new(Recent::new(recent::Limits::default())));
     let scraper = Scraper::start(options, sinks, recent).map_err(|error| match error {
-        Error::List(_) | Error::Positions { .. } => Failure::usage(error),
+        Error::List(_) | Error::Positions { .. } | Error::Locked(_) => Failure::usage(error),
         Error::Thread(_) => error.into(),
     })?;
     let view = scraper.view();
