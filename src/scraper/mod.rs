@@ -24,9 +24,9 @@ mod turns;
 pub mod upstream;
 
 use crate::http::api::Reason;
-use crate::http::api::health::{Reading, Watch};
+use crate::http::api::health::{Reading, Watch, sink_readings};
 use crate::http::recent::Recent;
-use crate::sink::{SinkCounters, SinkSnapshot, Sinks};
+use crate::sink::{SinkCounters, Sinks};
 use crate::time::{Clock, SystemClock, Wall};
 use book::Book;
 use collector::{Collector, State, Status};
@@ -165,7 +165,6 @@ impl View {
         let sum = |of: fn(&Status) -> u64| self.collectors().iter().map(|collector| of(&collector.status())).sum();
         let (_, failed_writes) = self.position_writes();
         let load = |counter: &AtomicU64| counter.load(Relaxed);
-        let of_sinks = |of: fn(&SinkSnapshot) -> u64| self.sinks().iter().map(|sink| of(&sink.snapshot())).sum();
         let readings = [
             Reading::state("collectors_down", "collectors do not answer as they should", down),
             Reading::state("collectors_lagging", "collectors have nothing new, or more than can be taken", lagging),
@@ -187,15 +186,8 @@ impl View {
                 load(&self.0.totals.lists_refused),
             ),
             Reading::count("position_writes_failed", "positions could not be stored", failed_writes),
-            Reading::count(
-                "sink_attempts_failed",
-                "destinations did not take summaries",
-                of_sinks(|s| s.failed_attempts),
-            ),
-            Reading::count("sink_dropped", "summaries were dropped", of_sinks(|s| s.dropped)),
-            Reading::count("sink_refused", "destinations refused summaries", of_sinks(|s| s.refused)),
         ];
-        self.0.watch.observe(now, readings)
+        self.0.watch.observe(now, readings.into_iter().chain(sink_readings(self.sinks())))
     }
 
     /// Whether there are sinks and none of them will ever take anything again.

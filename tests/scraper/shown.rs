@@ -1,6 +1,6 @@
 //! What people and machines are told: mistakes, the API, metrics, lines, the list of collectors as it changes.
 
-use super::fake::{Fake, Modern, influxdata, summary, unknown};
+use super::fake::{Answer, Fake, Modern, influxdata, summary, unknown};
 use super::server::own_address;
 use super::*;
 use common::process::llama;
@@ -203,6 +203,28 @@ fn keys_of_a_collectors_state_are_those_of_the_documentation() {
         section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     assert_eq!(keys, documented);
     scraper.process.terminate().success();
+}
+
+#[test]
+fn health_names_what_a_destination_says_as_a_collector_does() {
+    let ip = own_address();
+    let (modern, database) =
+        (Modern::start(ip, 1000), Fake::start(ip, |_| Answer::Status("503 Service Unavailable", "no room today")));
+
+    modern.recent.add(vec![summary(ip, 1, 1)]);
+    let (url, directory) = (format!("http://{}?db=llama", database.address), tempfile::tempdir().expect("directory"));
+    let flags = ["--influx", &url, "--spool", text(directory.path())];
+    let scraper = Scraper::start(&modern.address.to_string(), &flags);
+    let reason = |name: &str| {
+        let health = scraper.get("/api/v1/health");
+        health["reasons"].as_array().expect("list").iter().find(|reason| reason["name"] == name).cloned()
+    };
+    let failures = wait_for("failures", || reason("sink_failures"));
+    let meaning = failures["meaning"].as_str().expect("text");
+    assert!(meaning.contains("destinations did not take summaries: ") && meaning.contains("503"), "{failures}");
+    let spooled = wait_for("the spool", || reason("spooled"));
+    assert_eq!((&spooled["count"], &spooled["now"]), (&1.into(), &true.into()));
+    drop(scraper);
 }
 
 #[test]
