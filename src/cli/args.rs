@@ -382,7 +382,8 @@ pub struct SpoolArgs {
       Collectors from a file, one per line, read again when it changes; summaries survive a database that is away, and
       a restart goes on where it ended; state at http://HOST:5001/api/v1/collectors
 
-Collectors of the first LLAMA are read as well. Exit status: 0 after --duration or a signal, 1 on a failure,
+Collectors of the first LLAMA are read as well. Without --influx or --output nothing is stored: what was pulled is only
+shown, and served by --api. SIGHUP reads the file of collectors again. Exit status: 0 after --duration or a signal, 1 on a failure,
 2 when flags are wrong.")]
 pub struct ScraperArgs {
     /// Collectors to pull, separated by commas, or @FILE with one per line; PORT is 5000 when left out
@@ -403,7 +404,8 @@ pub struct ScraperArgs {
     /// How often every collector is asked: 100ms to 1h
     #[arg(long, short, value_name = "TIME", value_parser = values::interval, default_value = "30s")]
     pub interval: Duration,
-    /// Remember in this file how far each collector was pulled, across restarts [default: scraper-positions in --spool DIR]
+    /// Remember in this file how far each collector was pulled, across restarts; one scraper per file, with --influx or
+    /// --output [default: scraper-positions in --spool DIR]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub positions: Option<PathBuf>,
     /// Serve the state of the collectors and metrics here [default: not served]

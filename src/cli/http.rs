@@ -7,7 +7,7 @@ use crate::collector::Collector;
 use crate::collector::metrics::Metrics;
 use crate::collector::progress::Progress;
 use crate::config::Plan;
-use crate::http::api::health::{Reading, Watch};
+use crate::http::api::health::{Reading, Watch, sink_readings};
 use crate::http::api::{self, CurrentPlan, Health, Reload, State};
 use crate::http::recent::{self, Recent};
 use crate::http::server::{self, Limits, Server};
@@ -179,32 +179,7 @@ impl Sources {
         readings.push(Reading::state("suspect_paths", meaning, suspect as u64));
         let meaning = "the configuration that was last read was refused, see the log; the one before goes on";
         readings.push(Reading::state("reload_refused", meaning, u64::from(!self.metrics.reloads.last_successful())));
-        let (mut failed, mut refused, mut dropped, mut gone) = (0, 0, 0, 0);
-        let (mut spooled, mut spool_dropped, mut spool_damaged, mut spool_errors) = (0, 0, 0, 0);
-        let mut last = Vec::new();
-        for sink in &self.sinks {
-            let counters = sink.snapshot();
-            failed += counters.failed_attempts;
-            refused += counters.refused;
-            dropped += counters.dropped;
-            gone += u64::from(sink.is_gone());
-            spooled += counters.spool_summaries;
-            spool_dropped += counters.spool_dropped;
-            spool_damaged += counters.spool_damaged;
-            spool_errors += counters.spool_errors;
-            last.extend(counters.last_error);
-        }
-        let failing = format!("destinations did not take summaries: {}", last.join("; "));
-        readings.extend([
-            Reading::count("sink_failures", failing, failed),
-            Reading::count("sink_refused", "destinations refused summaries for good", refused),
-            Reading::count("sink_dropped", "summaries were dropped: a destination was away for too long", dropped),
-            Reading::state("sinks_gone", "destinations will take no summary any more", gone),
-            Reading::state("spooled", "summaries wait on disk: the database does not take them", spooled),
-            Reading::count("spool_dropped", "summaries on disk grew too many or too old", spool_dropped),
-            Reading::count("spool_damaged", "summaries on disk were damaged and set aside", spool_damaged),
-            Reading::count("spool_errors", "the disk did not take summaries: they wait in memory", spool_errors),
-        ]);
+        readings.extend(sink_readings(&self.sinks));
         readings
     }
 }

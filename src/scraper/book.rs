@@ -7,7 +7,9 @@
 use super::list::Address;
 use super::positions::{self, Position};
 use crate::sink::SinkCounters;
+use nix::fcntl::{Flock, FlockArg};
 use std::collections::{HashMap, VecDeque};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -56,6 +58,8 @@ struct Entries {
 #[derive(Debug)]
 pub struct Book {
     path: Option<PathBuf>,
+    /// Held as long as the book: two that store in one file would each drop the other's positions.
+    _lock: Option<Flock<File>>,
     entries: Mutex<Entries>,
     writes: AtomicU64,
     failed_writes: AtomicU64,
@@ -65,9 +69,11 @@ impl Book {
     /// Opens the file, and gives what an earlier process stored. A damaged one is set aside as `*.damaged`.
     ///
     /// # Errors
-    /// It can be neither read nor set aside, or its folder cannot be written.
+    /// It can be neither read nor set aside, or its folder cannot be written; [`io::ErrorKind::WouldBlock`] when another
+    /// process stores its positions there.
     pub fn open(path: Option<PathBuf>) -> io::Result<(Book, HashMap<Address, Position>)> {
         let mut stored = HashMap::new();
+        let lock = path.as_deref().map(lock).transpose()?;
         if let Some(path) = &path {
             stored = match positions::read(path) {
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -88,7 +94,7 @@ impl Book {
         let entry = |position: &Position| Entry { stored: Some(position.clone()), pending: VecDeque::new() };
         let entries = stored.iter().map(|(address, position)| (address.clone(), entry(position))).collect();
         let entries = Mutex::new(Entries { entries, changed: false });
-        Ok((Book { path, entries, writes: AtomicU64::new(0), failed_writes: AtomicU64::new(0) }, stored))
+        Ok((Book { path, _lock: lock, entries, writes: AtomicU64::new(0), failed_writes: AtomicU64::new(0) }, stored))
     }
 
     /// Where positions are stored.
@@ -172,6 +178,14 @@ impl Book {
     }
 }
 
+/// Locks a file of positions, by a file beside it that stays: the positions' own is replaced at every write.
+fn lock(path: &Path) -> io::Result<Flock<File>> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(name)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,6 +221,17 @@ mod tests {
         book.keep(|_| false);
         book.save().unwrap();
         assert!(positions::read(&path).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_file_has_one_book_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("positions");
+        let (book, _) = Book::open(Some(path.clone())).unwrap();
+        book.store(&host("a"), at(6)).unwrap();
+        assert_eq!(Book::open(Some(path.clone())).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(book);
+        assert_eq!(Book::open(Some(path)).unwrap().1[&host("a")], at(6));
     }
 
     #[test]

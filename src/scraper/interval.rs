@@ -32,6 +32,10 @@ pub struct Interval {
 const SMOOTHING: u64 = 4;
 /// Parts of a second the period is kept in.
 const PARTS: u64 = 16;
+/// Pauses between pulls that the latest time may lie ahead of the clock; beyond them the clock was wrong.
+const MAX_AHEAD: u64 = 3;
+/// Seconds between two changes beyond which it was the clock that moved, or the collector that stood still.
+const LONGEST: u64 = 7200;
 
 impl Interval {
     /// From what an earlier process stored: fingerprint, time, and whether it was sure of the delivery.
@@ -49,6 +53,21 @@ impl Interval {
         self.changed = None;
     }
 
+    /// Comes back to `now` when the latest time lies far ahead of it: the clock was ahead once, perhaps in an earlier
+    /// process. Gives by how many seconds, once. Times written from now on may be some that were written before.
+    pub fn come_back(&mut self, now: u64, pause: u64) -> Option<u64> {
+        let (_, time) = self.written.as_mut()?;
+        let ahead = time.saturating_sub(now);
+        if ahead <= MAX_AHEAD * pause {
+            return None;
+        }
+        // so that a new interval seen now gets this time
+        *time = now.saturating_sub(1);
+        // they were measured by the clock that was wrong
+        (self.changed, self.period) = (None, None);
+        Some(ahead)
+    }
+
     /// Judges an answer seen at `now`, seconds since 1970; `pause` is the seconds between pulls.
     pub fn judge(&mut self, fingerprint: u64, outage: bool, now: u64, pause: u64) -> Verdict {
         match self.written {
@@ -58,22 +77,23 @@ impl Interval {
                 }
                 let period = self.period.map_or(pause, |parts| parts.div_ceil(PARTS)).max(1);
                 // half a pause of grace: pulls do not come to the second
-                if !outage || now + pause / 2 < time + period {
+                if !outage || now + pause / 2 < time.saturating_add(period) {
                     return Verdict::Known;
                 }
                 self.changed = None;
             }
             _ => {
-                if let Some(changed) = self.changed {
-                    let spacing = now.saturating_sub(changed) * PARTS;
+                let spacing = self.changed.and_then(|changed| now.checked_sub(changed));
+                if let Some(spacing) = spacing.filter(|spacing| *spacing <= LONGEST) {
+                    let spacing = spacing * PARTS;
                     let before = self.period.unwrap_or(spacing);
                     self.period = Some((before * (SMOOTHING - 1) + spacing) / SMOOTHING);
                 }
                 self.changed = Some(now);
             }
         }
-        // times go up by whole seconds, also when the clock stepped back: equal times would be one point
-        let time = self.written.map_or(now, |(_, last)| now.max(last + 1));
+        // times go up by whole seconds, also when the clock stepped back a little: equal times would be one point
+        let time = self.written.map_or(now, |(_, last)| now.max(last.saturating_add(1)));
         self.written = Some((fingerprint, time));
         self.unsure = false;
         Verdict::Write(time)
@@ -144,13 +164,56 @@ mod tests {
         assert_eq!(interval.period(), Some(30));
     }
 
+    const IN_2036: u64 = 2_082_758_400;
+    const NOW: u64 = 1_790_000_000;
+
+    #[test]
+    fn a_clock_that_was_ahead_once_does_not_rule_the_times_after_it() {
+        let mut interval = Interval::default();
+        assert_eq!(interval.judge(1, false, NOW, 30), Write(NOW));
+        assert_eq!(interval.judge(2, false, IN_2036, 30), Write(IN_2036));
+        assert_eq!(interval.period(), None, "ten years are no interval");
+        assert_eq!(interval.come_back(NOW + 60, 30), Some(IN_2036 - NOW - 60));
+        assert_eq!(interval.come_back(NOW + 60, 30), None, "said once");
+        assert_eq!(interval.judge(2, false, NOW + 60, 30), Known);
+        assert_eq!(interval.judge(3, false, NOW + 90, 30), Write(NOW + 90));
+        // an outage goes on as well
+        assert_eq!(interval.judge(3, true, NOW + 120, 30), Write(NOW + 120));
+    }
+
+    #[test]
+    fn a_stored_time_that_is_ahead_is_come_back_from_too() {
+        for time in [IN_2036, u64::MAX] {
+            let mut sure = Interval::restored(7, time, true);
+            assert_eq!(sure.come_back(NOW, 30), Some(time - NOW));
+            assert_eq!(sure.judge(8, false, NOW, 30), Write(NOW));
+            let mut unsure = Interval::restored(7, time, false);
+            unsure.come_back(NOW, 30);
+            assert_eq!(unsure.judge(7, false, NOW, 30), Write(NOW - 1));
+        }
+    }
+
+    #[test]
+    fn a_small_step_back_is_no_reason_to_write_a_time_twice() {
+        let mut interval = Interval::default();
+        interval.judge(1, false, NOW, 30);
+        assert_eq!(interval.come_back(NOW - 90, 30), None);
+        assert_eq!(interval.judge(2, false, NOW - 90, 30), Write(NOW + 1));
+    }
+
     proptest! {
         #[test]
-        fn times_always_rise(pulls in proptest::collection::vec((0u64..4, any::<bool>(), 0u64..1000), 1..100)) {
+        fn times_rise_and_stay_near_the_clock(
+            pulls in proptest::collection::vec((0u64..4, any::<bool>(), 0u64..1000), 1..100),
+        ) {
             let (mut interval, mut last) = (Interval::default(), None);
             for (fingerprint, outage, now) in pulls {
+                if interval.come_back(now, 10).is_some() {
+                    last = None;
+                }
                 if let Write(time) = interval.judge(fingerprint, outage, now, 10) {
                     prop_assert!(last.is_none_or(|last| time > last));
+                    prop_assert!(time <= now + MAX_AHEAD * 10 + 1);
                     last = Some(time);
                 }
             }

@@ -128,9 +128,9 @@ impl Source {
 fn read_file(path: &Path) -> Result<String, ListError> {
     let wrong = |reason: String| ListError { place: path.display().to_string(), reason };
     let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
-        .map_err(|error| wrong(format!("cannot read the list of collectors: {error}")))?;
+    std::fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(|error| {
+        wrong(format!("cannot read the list of collectors: {error}; name a file that can be read after @"))
+    })?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(wrong(format!("more than {MAX_FILE} bytes, no list of collectors; is it the right file?")));
     }

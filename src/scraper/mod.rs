@@ -24,9 +24,9 @@ mod turns;
 pub mod upstream;
 
 use crate::http::api::Reason;
-use crate::http::api::health::{Reading, Watch};
+use crate::http::api::health::{Reading, Watch, sink_readings};
 use crate::http::recent::Recent;
-use crate::sink::{SinkCounters, SinkSnapshot, Sinks};
+use crate::sink::{SinkCounters, Sinks};
 use crate::time::{Clock, SystemClock, Wall};
 use book::Book;
 use collector::{Collector, State, Status};
@@ -74,6 +74,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Another scraper stores its positions in the file.
+    #[error("{0}: another scraper stores its positions there; end it, or give each its own --positions FILE")]
+    Locked(PathBuf),
     /// No thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -162,7 +165,6 @@ impl View {
         let sum = |of: fn(&Status) -> u64| self.collectors().iter().map(|collector| of(&collector.status())).sum();
         let (_, failed_writes) = self.position_writes();
         let load = |counter: &AtomicU64| counter.load(Relaxed);
-        let of_sinks = |of: fn(&SinkSnapshot) -> u64| self.sinks().iter().map(|sink| of(&sink.snapshot())).sum();
         let readings = [
             Reading::state("collectors_down", "collectors do not answer as they should", down),
             Reading::state("collectors_lagging", "collectors have nothing new, or more than can be taken", lagging),
@@ -184,15 +186,8 @@ impl View {
                 load(&self.0.totals.lists_refused),
             ),
             Reading::count("position_writes_failed", "positions could not be stored", failed_writes),
-            Reading::count(
-                "sink_attempts_failed",
-                "destinations did not take summaries",
-                of_sinks(|s| s.failed_attempts),
-            ),
-            Reading::count("sink_dropped", "summaries were dropped", of_sinks(|s| s.dropped)),
-            Reading::count("sink_refused", "destinations refused summaries", of_sinks(|s| s.refused)),
         ];
-        self.0.watch.observe(now, readings)
+        self.0.watch.observe(now, readings.into_iter().chain(sink_readings(self.sinks())))
     }
 
     /// Whether there are sinks and none of them will ever take anything again.
@@ -207,6 +202,8 @@ pub struct Scraper {
     shared: Arc<Shared>,
     /// Disconnecting it stops the threads.
     stop: Sender<()>,
+    /// A request to read the list again; `None` when it was typed.
+    again: Option<Sender<()>>,
     /// Disconnects when the last thread has ended.
     ended: Receiver<()>,
 }
@@ -219,8 +216,13 @@ impl Scraper {
     pub fn start(options: Options, sinks: Sinks, recent: Option<Arc<Recent>>) -> Result<Scraper, Error> {
         let listed = options.source.read()?;
         listed.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let (book, stored) = Book::open(options.positions.clone())
-            .map_err(|source| Error::Positions { path: options.positions.unwrap_or_default(), source })?;
+        let (book, stored) = Book::open(options.positions.clone()).map_err(|source| {
+            let path = options.positions.unwrap_or_default();
+            match source.kind() {
+                io::ErrorKind::WouldBlock => Error::Locked(path),
+                _ => Error::Positions { path, source },
+            }
+        })?;
         let started = SystemClock.wall();
         let of = |address: list::Address| {
             let follow = Follow::from(stored.get(&address));
@@ -249,17 +251,28 @@ impl Scraper {
                 drop(ending);
             })?;
         }
+        // a second request while one waits asks for nothing more
+        let (again, asked) = bounded::<()>(1);
+        let again = matches!(options.source, Source::File(_)).then_some(again);
         let of_schedule = Arc::clone(&shared);
         std::thread::Builder::new().name("llama-scraper".into()).spawn(move || {
-            turns::schedule(&of_schedule, &options.source, &lanes, &stopping);
+            turns::schedule(&of_schedule, &options.source, &lanes, &asked, &stopping);
             drop(ending);
         })?;
-        Ok(Scraper { shared, stop, ended })
+        Ok(Scraper { shared, stop, again, ended })
     }
 
     /// What can be seen of it, also after its end.
     pub fn view(&self) -> View {
         View(Arc::clone(&self.shared))
+    }
+
+    /// Reads the file of collectors again at once; false when the list was typed and there is nothing to read.
+    pub fn read_list_again(&self) -> bool {
+        if let Some(again) = &self.again {
+            let _ = again.try_send(()); // full: it is asked for already
+        }
+        self.again.is_some()
     }
 
     /// Ends pulling, lets the sinks deliver what waits for at most `within`, stores the positions, and names the sinks

@@ -228,8 +228,15 @@ fn pull_latest(collector: &Collector, follow: &mut Follow, tools: &mut Tools<'_>
         }
     }
     let verdict = body.fingerprint().map_or(Verdict::Known, |fingerprint| {
-        let pause = tools.pause.as_secs().max(1);
-        follow.interval.judge(fingerprint, body.is_outage(), now.0 / NS_PER_S, pause)
+        let (now, pause) = (now.0 / NS_PER_S, tools.pause.as_secs().max(1));
+        if let Some(ahead) = follow.interval.come_back(now, pause) {
+            tracing::warn!(
+                collector = %collector.address,
+                "its latest points have a time {ahead} s ahead of this host's clock, which was ahead then or is behind; \
+                 the next ones get the clock's time"
+            );
+        }
+        follow.interval.judge(fingerprint, body.is_outage(), now, pause)
     });
     let points = new_points(follow, &body, verdict);
     let newest = body.points.iter().filter_map(|point| point.time).max();

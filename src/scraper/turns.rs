@@ -10,7 +10,7 @@ use super::list::{Address, MAX_COLLECTORS, Source, Stamp};
 use super::pull::{Follow, Tools, Turn, pull};
 use super::timetable::Timetable;
 use crate::time::{Clock, SystemClock};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
@@ -55,8 +55,8 @@ impl Lanes {
     }
 }
 
-/// Says whose turn it is, until `stop` disconnects.
-pub(super) fn schedule(shared: &Shared, source: &Source, lanes: &Lanes, stop: &Receiver<()>) {
+/// Says whose turn it is, until `stop` disconnects. Reads the list again when it changed, or is `asked` to.
+pub(super) fn schedule(shared: &Shared, source: &Source, lanes: &Lanes, asked: &Receiver<()>, stop: &Receiver<()>) {
     let pause = shared.pause.as_nanos() as u64;
     let mut table = Timetable::new(pause);
     let mut roster: HashMap<usize, Arc<Collector>> = HashMap::new();
@@ -73,6 +73,9 @@ pub(super) fn schedule(shared: &Shared, source: &Source, lanes: &Lanes, stop: &R
         enlist(collector, &mut table, &mut roster);
     }
     let mut stamp = source.stamp();
+    // nobody asks for a typed list: its channel is disconnected, which would be ready at all times
+    let nobody = never();
+    let of_file = if matches!(source, Source::File(_)) { asked } else { &nobody };
     loop {
         let now = SystemClock.monotonic().0;
         while let Some(number) = table.take_due(now) {
@@ -85,12 +88,13 @@ pub(super) fn schedule(shared: &Shared, source: &Source, lanes: &Lanes, stop: &R
         }
         shared.totals.skipped.store(table.skipped, Relaxed);
         let wait = Duration::from_nanos(table.next().unwrap_or(u64::MAX).saturating_sub(now)).min(LOOK);
-        match stop.recv_timeout(wait) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
-        }
+        let again = select! {
+            recv(stop) -> _ => return,
+            recv(of_file) -> _ => true,
+            default(wait) => false,
+        };
         shared.gate.settle();
-        if let Some(collectors) = changed(shared, source, &mut stamp) {
+        if let Some(collectors) = read_again(shared, source, &mut stamp, again) {
             roster.retain(|number, collector| {
                 let stays = collectors.iter().any(|other| Arc::ptr_eq(other, collector));
                 if !stays {
@@ -110,18 +114,18 @@ pub(super) fn schedule(shared: &Shared, source: &Source, lanes: &Lanes, stop: &R
     }
 }
 
-/// The collectors of a file that changed; those that stay are the same as before.
-fn changed(shared: &Shared, source: &Source, stamp: &mut Option<Stamp>) -> Option<Vec<Arc<Collector>>> {
+/// The collectors of a file that changed, or is to be read `again` in any case; those that stay are the same as before.
+fn read_again(shared: &Shared, source: &Source, stamp: &mut Option<Stamp>, again: bool) -> Option<Vec<Arc<Collector>>> {
     let now = source.stamp();
     // while it is being replaced there may be no file for a moment
-    if now.is_none() || now == *stamp {
+    if !again && (now.is_none() || now == *stamp) {
         return None;
     }
-    *stamp = now;
+    *stamp = now.or(*stamp);
     let listed = match source.read() {
         Ok(listed) => listed,
         Err(error) => {
-            tracing::warn!("the list of collectors changed and is wrong, the old one stays: {error}");
+            tracing::warn!("the list of collectors was read again and is wrong, the old one stays: {error}");
             shared.totals.lists_refused.fetch_add(1, Relaxed);
             return None;
         }
@@ -137,7 +141,7 @@ fn changed(shared: &Shared, source: &Source, stamp: &mut Option<Stamp>) -> Optio
     let collectors: Vec<Arc<Collector>> = listed.collectors.into_iter().map(of).collect();
     let stay = collectors.iter().filter(|collector| known.contains_key(&collector.address)).count();
     tracing::info!(
-        "the list of collectors changed: {} now, {} new, {} gone",
+        "the list of collectors was read again: {} now, {} new, {} gone",
         collectors.len(),
         collectors.len() - stay,
         before.len() - stay

@@ -1,9 +1,11 @@
 //! What people and machines are told: mistakes, the API, metrics, lines, the list of collectors as it changes.
 
-use super::fake::{Fake, Modern, influxdata, summary, unknown};
+use super::fake::{Answer, Fake, Modern, influxdata, summary, unknown};
 use super::server::own_address;
 use super::*;
 use common::process::llama;
+use llama::scraper::positions;
+use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 
 /// What the program says when it is called like this: it must be a mistake.
@@ -24,12 +26,16 @@ fn mistakes_name_the_place_and_the_remedy() {
         (&["--interval", "1s"][..], "--collectors"),
         (&["--collectors", "a:b:c"], "--collectors: `a:b:c` is not an IPv6 address"),
         (&["--collectors", &at_list], "hosts.txt:3: `http://host2:5000` is a URL; write HOST or HOST:PORT"),
-        (&["--collectors", "@/no/such/list"], "/no/such/list: cannot read the list of collectors"),
+        (&["--collectors", "@/no/such/list"], "name a file that can be read after @"),
         (&["--collectors", "a", "--interval", "1ms"], "100ms to 1h"),
         (&["--collectors", "a", "--influx", "http://db"], "?db=NAME"),
         (&["--collectors", "a", "--spool", "/tmp"], "--influx"),
         (&["--collectors", "a", "--influx-token", "x"], "add --influx URL"),
-        (&["--collectors", "a", "--positions", "/no/such/dir/p"], "positions cannot be stored"),
+        (
+            &["--collectors", "a", "--positions", "/no/such/dir/p", "--output", "/dev/null"],
+            "positions cannot be stored",
+        ),
+        (&["--collectors", "a", "--positions", "p"], "add --influx URL or --output FILE, or leave --positions out"),
         (&["--collectors", "a", "--output", "/no/such/dir/o"], "output: cannot open"),
     ] {
         let said = refused(arguments);
@@ -68,6 +74,58 @@ fn the_list_is_read_again_when_it_changes() {
     scraper.wait_turns(second.address, 2);
     // its only summary is years old
     wait_for("its state", || (scraper.get("/api/v1/health")["collectors"]["lagging"] == 1).then_some(()));
+    scraper.process.terminate().success();
+}
+
+#[test]
+fn a_file_of_positions_has_one_scraper() {
+    let directory = tempfile::tempdir().expect("directory");
+    let (file, output) = (directory.path().join("positions"), directory.path().join("output"));
+    let modern = Modern::start(own_address(), 1000);
+    modern.recent.add(vec![summary(modern.address.ip(), 1, 1)]);
+    let address = modern.address.to_string();
+    let flags = ["--positions", text(&file), "--output", text(&output)];
+    let first = Scraper::start(&address, &flags);
+    first.wait_pulled(modern.address, 1);
+    let said = refused(&[&["--collectors", &address][..], &flags].concat());
+    let says = format!("{}: another scraper stores its positions there; end it, or give", file.display());
+    assert!(said.contains(&says), "{said}");
+    first.process.terminate().success();
+    // what the first stored is still there
+    assert_eq!(positions::read(&file).expect("file").len(), 1);
+    // nor does one that was killed keep others out
+    Scraper::start(&address, &flags).kill();
+    Scraper::start(&address, &flags).process.terminate().success();
+}
+
+#[test]
+fn a_hangup_reads_the_list_again() {
+    let directory = tempfile::tempdir().expect("directory");
+    let list = directory.path().join("hosts.txt");
+    let (first, second) = (Modern::start(own_address(), 1000), Modern::start(own_address(), 1000));
+    std::fs::write(&list, format!("{}\n", first.address)).expect("list");
+    let scraper = Scraper::start(&format!("@{}", list.display()), &[]);
+    scraper.wait_turns(first.address, 1);
+    // nothing changed: only the signal makes it read
+    scraper.process.signal(Signal::SIGHUP);
+    scraper.process.wait_for("was read again: 1 now, 0 new, 0 gone");
+    std::fs::remove_file(&list).expect("list");
+    scraper.process.signal(Signal::SIGHUP);
+    scraper.process.wait_for("the old one stays");
+    scraper.wait_turns(first.address, 2);
+    std::fs::write(&list, format!("{}\n{}\n", first.address, second.address)).expect("list");
+    scraper.process.signal(Signal::SIGHUP);
+    scraper.wait_turns(second.address, 1);
+    scraper.process.terminate().success();
+}
+
+#[test]
+fn a_hangup_says_that_a_typed_list_cannot_be_read_again() {
+    let modern = Modern::start(own_address(), 1000);
+    let scraper = Scraper::start(&modern.address.to_string(), &[]);
+    scraper.process.signal(Signal::SIGHUP);
+    scraper.process.wait_for("there is nothing to read again");
+    scraper.wait_turns(modern.address, 2);
     scraper.process.terminate().success();
 }
 
@@ -148,11 +206,34 @@ fn keys_of_a_collectors_state_are_those_of_the_documentation() {
 }
 
 #[test]
+fn health_names_what_a_destination_says_as_a_collector_does() {
+    let ip = own_address();
+    let (modern, database) =
+        (Modern::start(ip, 1000), Fake::start(ip, |_| Answer::Status("503 Service Unavailable", "no room today")));
+
+    modern.recent.add(vec![summary(ip, 1, 1)]);
+    let (url, directory) = (format!("http://{}?db=llama", database.address), tempfile::tempdir().expect("directory"));
+    let flags = ["--influx", &url, "--spool", text(directory.path())];
+    let scraper = Scraper::start(&modern.address.to_string(), &flags);
+    let reason = |name: &str| {
+        let health = scraper.get("/api/v1/health");
+        health["reasons"].as_array().expect("list").iter().find(|reason| reason["name"] == name).cloned()
+    };
+    let failures = wait_for("failures", || reason("sink_failures"));
+    let meaning = failures["meaning"].as_str().expect("text");
+    assert!(meaning.contains("destinations did not take summaries: ") && meaning.contains("503"), "{failures}");
+    let spooled = wait_for("the spool", || reason("spooled"));
+    assert_eq!((&spooled["count"], &spooled["now"]), (&1.into(), &true.into()));
+    drop(scraper);
+}
+
+#[test]
 fn lines_where_there_is_no_terminal_and_no_destination() {
     let ip = own_address();
     let modern = Modern::start(ip, 1000);
     modern.recent.add(vec![summary(ip, 1, 1)]);
     let scraper = Scraper::start(&modern.address.to_string(), &["--duration", "1h"]);
+    scraper.process.wait_for("nothing is stored: give --influx or --output");
     let line = scraper.process.wait_for("is=new");
     assert!(line.contains(&format!("Z {} state=", modern.address)), "{line}");
     assert!(line.contains("pulled=1 missed=0"), "{line}");

@@ -3,6 +3,8 @@
 use super::fake::{Answer, Fake, influxdata, unknown};
 use super::server::own_address;
 use super::*;
+use llama::scraper::positions::{self, Position};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 #[test]
 fn an_interval_is_written_once_however_often_it_is_seen() {
@@ -85,6 +87,29 @@ fn a_scraper_killed_in_between_repeats_nothing() {
     scraper.wait_turns(fake.address, 3);
     scraper.process.terminate().success();
     expect_points(&server, 6);
+}
+
+#[test]
+fn a_stored_time_far_ahead_does_not_rule_the_next_ones() {
+    let (server, url) = database();
+    let directory = tempfile::tempdir().expect("directory");
+    let file = directory.path().join("positions");
+    let ip = own_address();
+    let fake = Fake::start(ip, |_| unknown());
+    fake.upstream(&influxdata(ip, 3, 1.5));
+    let address = fake.address.to_string().parse().expect("address");
+    let in_2036 = Position::Interval { fingerprint: 7, time: 2_082_758_400, sure: true };
+    positions::write(&file, [(&address, &in_2036)].into_iter()).expect("file");
+    let scraper = Scraper::start(&fake.address.to_string(), &["--influx", &url, "--positions", text(&file)]);
+    scraper.process.wait_for("s ahead of this host's clock");
+    scraper.wait_pulled(fake.address, 3);
+    expect_points(&server, 3);
+    scraper.process.terminate().success();
+    let time = server.rows("SELECT rtt FROM raw_stats")[0]["time"].as_u64().expect("time");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("clock").as_nanos() as u64;
+    assert!(time <= now, "{time}");
+    let stored = &positions::read(&file).expect("file")[&address];
+    assert!(matches!(stored, Position::Interval { time, .. } if *time <= now / 1_000_000_000), "{stored:?}");
 }
 
 #[test]

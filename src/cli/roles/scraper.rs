@@ -37,7 +37,7 @@ enum Show {
     Table,
 }
 
-/// Pulls collectors until a signal or `--duration`.
+/// Pulls collectors until a signal or `--duration`; SIGHUP reads the file of collectors again.
 ///
 /// # Errors
 /// Options that cannot be are usage errors; the API's address is taken.
@@ -45,8 +45,15 @@ pub fn scraper(args: &ScraperArgs, log: &LogArgs) -> Ended {
     let source = Source::of_flag(&args.collectors);
     // before anything is opened: a list that is wrong changes nothing
     let listed = source.read().map_err(Failure::usage)?;
+    let stores = args.influx.is_some() || args.output.is_some();
+    if args.positions.is_some() && !stores {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "--positions: without a destination everything would count as delivered, and nothing is stored; add --influx \
+             URL or --output FILE, or leave --positions out"
+        )));
+    }
     // before any thread is started, those of the destinations too: they inherit the blocked signals
-    let stop = signals::stop_flag()?;
+    let (stop, hangups) = signals::stop_flag_and_hangups()?;
     let limits = Limits::default();
     let sinks = sinks(args, limits)?;
     let to_stdout = args.output.as_deref() == Some(Path::new("-"));
@@ -62,16 +69,32 @@ pub fn scraper(args: &ScraperArgs, log: &LogArgs) -> Ended {
     let options = Options { source, interval: args.interval, positions, room: Room { limits, spool_bytes } };
     let recent = args.api.map(|_| Arc::new(Recent::new(recent::Limits::default())));
     let scraper = Scraper::start(options, sinks, recent).map_err(|error| match error {
-        Error::List(_) | Error::Positions { .. } => Failure::usage(error),
+        Error::List(_) | Error::Positions { .. } | Error::Locked(_) => Failure::usage(error),
         Error::Thread(_) => error.into(),
     })?;
     let view = scraper.view();
     let server = args.api.map(|bind| serve(bind, &view)).transpose()?;
     let collectors = several(listed.collectors.len() as u64, "collector");
     tracing::info!("{collectors}, each pulled every {:?}, {} at a time", args.interval, scraper::PULLERS);
+    if !stores {
+        tracing::warn!("nothing is stored: give --influx or --output");
+    }
 
     let end = args.duration.map(|duration| SystemClock.monotonic().after(duration));
-    let shown = run(&view, show, end, || stop.load(Ordering::Relaxed));
+    let mut answered = 0;
+    let shown = run(&view, show, end, || {
+        let asked = hangups.load(Ordering::Relaxed);
+        if asked != answered {
+            answered = asked;
+            if !scraper.read_list_again() {
+                tracing::warn!(
+                    "SIGHUP: there is nothing to read again, the list was given on the command line; name a file as \
+                     --collectors @FILE"
+                );
+            }
+        }
+        stop.load(Ordering::Relaxed)
+    });
     let left = scraper.stop(FLUSH);
     if let Some(server) = server {
         server.stop();
@@ -137,7 +160,7 @@ fn serve(bind: SocketAddr, view: &View) -> Result<Server, Failure> {
 }
 
 /// Shows the collectors until the end.
-fn run(view: &View, show: Show, end: Option<Monotonic>, stopped: impl Fn() -> bool) -> std::io::Result<()> {
+fn run(view: &View, show: Show, end: Option<Monotonic>, mut stopped: impl FnMut() -> bool) -> std::io::Result<()> {
     let mut screen = Screen::stdout();
     let (mut drawn, mut printed) = (None::<Monotonic>, SystemClock.monotonic());
     loop {

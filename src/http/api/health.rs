@@ -8,7 +8,7 @@ use super::{Health, Reason, State};
 use crate::http::answer::{Refusal, json};
 use crate::http::counters::{Counters, CountersSnapshot};
 use crate::http::recent::RecentCounters;
-use crate::sink::{SinkSnapshot, rfc3339};
+use crate::sink::{SinkCounters, SinkSnapshot, rfc3339};
 use crate::time::{Clock, SystemClock, Wall};
 use axum::Extension;
 use axum::extract;
@@ -45,6 +45,36 @@ impl Reading {
     pub fn state(name: &'static str, meaning: impl Into<String>, value: u64) -> Reading {
         Reading { name, meaning: meaning.into(), value, counts: false }
     }
+}
+
+/// What is wrong with the destinations of a role, all together; the same names at every role.
+pub fn sink_readings(sinks: &[Arc<SinkCounters>]) -> Vec<Reading> {
+    let (mut failed, mut refused, mut dropped, mut gone) = (0, 0, 0, 0);
+    let (mut spooled, mut spool_dropped, mut spool_damaged, mut spool_errors) = (0, 0, 0, 0);
+    let mut last = Vec::new();
+    for sink in sinks {
+        let counters = sink.snapshot();
+        failed += counters.failed_attempts;
+        refused += counters.refused;
+        dropped += counters.dropped;
+        gone += u64::from(sink.is_gone());
+        spooled += counters.spool_summaries;
+        spool_dropped += counters.spool_dropped;
+        spool_damaged += counters.spool_damaged;
+        spool_errors += counters.spool_errors;
+        last.extend(counters.last_error);
+    }
+    let failing = format!("destinations did not take summaries: {}", last.join("; "));
+    vec![
+        Reading::count("sink_failures", failing, failed),
+        Reading::count("sink_refused", "destinations refused summaries for good", refused),
+        Reading::count("sink_dropped", "summaries were dropped: a destination was away for too long", dropped),
+        Reading::state("sinks_gone", "destinations will take no summary any more", gone),
+        Reading::state("spooled", "summaries wait on disk: the database does not take them", spooled),
+        Reading::count("spool_dropped", "summaries on disk grew too many or too old", spool_dropped),
+        Reading::count("spool_damaged", "summaries on disk were damaged and set aside", spool_damaged),
+        Reading::count("spool_errors", "the disk did not take summaries: they wait in memory", spool_errors),
+    ]
 }
 
 /// Remembers since when each reading is not 0. To be shown readings once a second or so.
