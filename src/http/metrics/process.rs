@@ -1,7 +1,7 @@
 //! What every Prometheus client tells of its process, under the names they all use (`process_*`), and which
 //! build it is.
 //!
-//! Read [`write`]; [`Usage`] is what `/proc/self` says.
+//! Read [`write()`]; [`Usage`] is what `/proc/self` says.
 
 use super::page::{Labels, Page};
 use nix::sys::resource::{Resource, getrlimit};
