@@ -297,7 +297,7 @@ fn a_collector_without_its_database_ends_well_when_it_has_a_spool() {
     let arguments = collector(&place.path(), &["--duration", "1s", "--log-level", "info"]);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let end = llama(&arguments).finish_within(6 * PATIENCE).success();
-    assert!(end.stderr.contains("summaries wait in"), "{}", end.stderr);
+    assert!(end.stderr.contains("points wait in"), "{}", end.stderr);
     let stub = Stub::start(|_, _| STORED);
     let sinks = place.sinks(stub.address(), quick());
     let found = wait_for(&sinks, "delivery", |c| c.spool_summaries == 0);

@@ -142,7 +142,7 @@ impl Shipper {
         if let Some(spool) = self.spool.as_ref().filter(|spool| spool.lines() > 0) {
             tracing::info!(
                 sink = queue.counters().name(),
-                "{} summaries wait in {}; the next run with this spool delivers them",
+                "{} points wait in {}; the next run with this spool delivers them",
                 spool.lines(),
                 spool.directory().display()
             );
@@ -235,7 +235,7 @@ impl Shipper {
         self.disk_pause = Some(now + DISK_PAUSE);
         let directory = self.spool.as_ref().map(|spool| spool.directory().display().to_string()).unwrap_or_default();
         let text = format!(
-            "spool: cannot use {directory}: {error}; summaries wait in memory, free some space or repair the disk, \
+            "spool: cannot use {directory}: {error}; points wait in memory, free some space or repair the disk, \
              writing goes on by itself"
         );
         self.disk_warning.say(queue.counters(), &text);
@@ -449,7 +449,7 @@ impl Shipper {
         self.publish(queue);
         if let Some(spool) = self.spool.as_ref().filter(|spool| spool.lines() > 0) {
             let (lines, directory) = (spool.lines(), spool.directory().display());
-            tracing::info!(sink = queue.counters().name(), "{lines} summaries of an earlier run wait in {directory}");
+            tracing::info!(sink = queue.counters().name(), "{lines} points of an earlier run wait in {directory}");
         }
     }
 
@@ -471,7 +471,7 @@ impl Shipper {
         let directory = spool.directory().display();
         if now.damaged > before.damaged {
             let text = format!(
-                "spool: {} summaries in {directory} cannot be read back; segments with damage in their middle are set \
+                "spool: {} points in {directory} cannot be read back; segments with damage in their middle are set \
                  aside as *.damaged",
                 now.damaged - before.damaged
             );
@@ -479,7 +479,7 @@ impl Shipper {
             counters.note(text);
         } else if now.dropped > before.dropped {
             let text = format!(
-                "spool: the {} oldest summaries in {directory} are dropped; allow it more bytes or a higher age",
+                "spool: the {} oldest points in {directory} are dropped; allow it more bytes or a higher age",
                 now.dropped - before.dropped
             );
             self.disk_warning.say(counters, &text);
