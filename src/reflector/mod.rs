@@ -92,7 +92,7 @@ pub enum Error {
     #[error("{0}")]
     Options(String),
     /// A worker could not open its sockets.
-    #[error("worker {worker} cannot listen: {source}{}", remedy(.source, .listen))]
+    #[error("worker {worker} cannot listen on {listen}: {}{}", said(.source, .listen), remedy(.source, .listen))]
     Open {
         /// Which one, from 0.
         worker: usize,
@@ -112,6 +112,12 @@ pub enum Error {
     /// A worker's thread could not be started, or panicked.
     #[error("worker {0} cannot run: its thread did not start or ended by itself")]
     Thread(usize),
+}
+
+/// What the error says besides the address, which it may begin with.
+fn said(source: &io::Error, listen: &str) -> String {
+    let text = source.to_string();
+    text.strip_prefix(listen).and_then(|rest| rest.strip_prefix(": ")).map(str::to_owned).unwrap_or(text)
 }
 
 fn remedy(source: &io::Error, listen: &str) -> &'static str {
