@@ -316,7 +316,6 @@ pub struct ReflectorArgs {
       First see what a configuration will do
 
 While a database is away summaries wait on disk with --spool, else in bounded memory; what had to be dropped is counted.
-SIGHUP reads the configuration again, without a gap.
 SIGHUP reads the configuration again, without a gap; a file with a mistake is refused and the plan before goes on.
 Exit status: 0 after --duration or a signal, 1 on a failure, 2 when flags or configuration are wrong.")]
 pub struct CollectorArgs {
@@ -326,18 +325,9 @@ pub struct CollectorArgs {
     /// Destination port of the legacy form's targets; the full form names its own
     #[arg(long, value_name = "PORT", default_value = "8100", value_parser = clap::value_parser!(u16).range(1..))]
     pub dst_port: u16,
-    /// Write summaries to InfluxDB: http://HOST:8086?db=NAME or ?org=ORG&bucket=NAME
-    #[arg(long, value_name = "URL", env = "INFLUX_URL", value_parser = values::influx_url, value_hint = ValueHint::Url)]
-    pub influx: Option<String>,
-    /// Token for InfluxDB 2.x and 3.x; better in the environment than in the process list
-    #[arg(long, value_name = "TOKEN", env = "INFLUX_TOKEN", hide_env_values = true)]
-    pub influx_token: Option<String>,
-    /// Where summaries wait on disk while the database is away
+    /// Where summaries go.
     #[command(flatten)]
-    pub spool: SpoolArgs,
-    /// Append summaries to this file as JSON lines; - is standard output
-    #[arg(long, short, value_name = "FILE|-", value_hint = ValueHint::FilePath)]
-    pub output: Option<PathBuf>,
+    pub destinations: DestinationArgs,
     /// Serve the HTTP API and metrics here [default: api.bind of the configuration; 0.0.0.0:5000, as upstream, in the
     /// legacy form and without a file; else not served]
     #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
@@ -357,6 +347,23 @@ pub struct CollectorArgs {
     /// Do not show the live table, which is shown on a terminal unless --output - uses it
     #[arg(long)]
     pub no_table: bool,
+}
+
+/// Flags of the destinations of summaries.
+#[derive(Clone, Debug, Args)]
+pub struct DestinationArgs {
+    /// Write summaries to InfluxDB: http://HOST:8086?db=NAME or ?org=ORG&bucket=NAME
+    #[arg(long, value_name = "URL", env = "INFLUX_URL", value_parser = values::influx_url, value_hint = ValueHint::Url)]
+    pub influx: Option<String>,
+    /// Token for InfluxDB 2.x and 3.x; better in the environment than in the process list
+    #[arg(long, value_name = "TOKEN", env = "INFLUX_TOKEN", hide_env_values = true)]
+    pub influx_token: Option<String>,
+    /// Where summaries wait on disk while the database is away
+    #[command(flatten)]
+    pub spool: SpoolArgs,
+    /// Append summaries to this file as JSON lines; - is standard output
+    #[arg(long, short, value_name = "FILE|-", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
 }
 
 /// Flags of the disk spool.
@@ -389,18 +396,9 @@ pub struct ScraperArgs {
     /// Collectors to pull, separated by commas, or @FILE with one per line; PORT is 5000 when left out
     #[arg(long, short, value_name = "HOST[:PORT],…|@FILE", required = true)]
     pub collectors: String,
-    /// Write summaries to InfluxDB: http://HOST:8086?db=NAME or ?org=ORG&bucket=NAME
-    #[arg(long, value_name = "URL", env = "INFLUX_URL", value_parser = values::influx_url, value_hint = ValueHint::Url)]
-    pub influx: Option<String>,
-    /// Token for InfluxDB 2.x and 3.x; better in the environment than in the process list
-    #[arg(long, value_name = "TOKEN", env = "INFLUX_TOKEN", hide_env_values = true)]
-    pub influx_token: Option<String>,
-    /// Where summaries wait on disk while the database is away
+    /// Where summaries go.
     #[command(flatten)]
-    pub spool: SpoolArgs,
-    /// Append summaries to this file as JSON lines; - is standard output
-    #[arg(long, short, value_name = "FILE|-", value_hint = ValueHint::FilePath)]
-    pub output: Option<PathBuf>,
+    pub destinations: DestinationArgs,
     /// How often every collector is asked: 100ms to 1h
     #[arg(long, short, value_name = "TIME", value_parser = values::interval, default_value = "30s")]
     pub interval: Duration,
@@ -508,7 +506,7 @@ impl Cli {
 
     /// What one flag alone cannot tell.
     fn check(&self) -> Result<(), String> {
-        let token = |influx: &Option<String>, token: &Option<String>| match (influx, token) {
+        let token = |args: &DestinationArgs| match (&args.influx, &args.influx_token) {
             (None, Some(_)) if std::env::var_os("INFLUX_TOKEN").is_none() => {
                 Err("--influx-token: a token without a database to use it on; add --influx URL".into())
             }
@@ -516,8 +514,8 @@ impl Cli {
         };
         match &self.mode {
             Mode::Ping(args) => args.check(),
-            Mode::Collector(args) => token(&args.influx, &args.influx_token),
-            Mode::Scraper(args) => token(&args.influx, &args.influx_token),
+            Mode::Collector(args) => token(&args.destinations),
+            Mode::Scraper(args) => token(&args.destinations),
             _ => Ok(()),
         }
     }

@@ -1,7 +1,7 @@
 //! `llama collector`.
 
 use super::reload::{self, OnHangup, Origin, Reloading};
-use super::{LOOK, allow_sockets, cores};
+use super::{LOOK, allow_sockets, cores, destinations};
 use crate::cli::args::{CollectorArgs, LogArgs};
 use crate::cli::exit::{self, Done, Ended, Failure};
 use crate::cli::http::{self, Serving};
@@ -14,17 +14,12 @@ use crate::collector::stats::Meter;
 use crate::collector::{Collector, Error, Options};
 use crate::config::Plan;
 use crate::http::recent::cut_flows;
-use crate::sink::{Limits, SinkError, Sinks, influx, spool};
+use crate::sink::{Limits, Sinks};
 use crate::summary::Summary;
 use sd_notify::NotifyState;
 use std::io::IsTerminal;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
-
-/// How long the end waits for destinations to take what is queued.
-const FLUSH: Duration = Duration::from_secs(5);
 
 /// Probes until a signal or `--duration`.
 ///
@@ -38,21 +33,8 @@ pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
     }
     // before any thread is started, those of the destinations too: they inherit the blocked signals
     let (stop, hangups) = signals::stop_flag_and_hangups()?;
-    let mut sinks = Sinks::new();
-    if let Some(url) = &args.influx {
-        let target = influx::Target::parse(url, args.influx_token.as_deref()).map_err(Failure::usage)?;
-        let spool = args.spool.directory.as_ref().map(|directory| spool::Options {
-            directory: directory.clone(),
-            max_bytes: args.spool.max_bytes,
-            max_age: args.spool.max_age,
-        });
-        let options = influx::Options { spool, ..influx::Options::new(target) };
-        sinks.add_influx(options, Limits::default()).map_err(of_sink)?;
-    }
-    if let Some(file) = &args.output {
-        sinks.add_json_lines(file, Limits::default()).map_err(of_sink)?;
-    }
-    let to_stdout = args.output.as_deref() == Some(Path::new("-"));
+    let sinks = destinations::open(&args.destinations, Limits::default())?;
+    let to_stdout = destinations::use_stdout(&args.destinations);
     let options =
         Options { io: args.io, cores: cores(args.cores.as_ref())?, duration: args.duration, ..Options::default() };
     let show = if args.no_table || log.quiet || to_stdout {
@@ -73,14 +55,6 @@ pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
     });
     let hangup = OnHangup::new(reloading, hangups);
     run(&plan, &options, sinks, show, api.as_ref(), Some(hangup), &stop)
-}
-
-/// A destination that cannot be is the command line's fault.
-fn of_sink(error: SinkError) -> Failure {
-    match error {
-        SinkError::Thread { .. } => error.into(),
-        _ => Failure::usage(error),
-    }
 }
 
 /// What standard output shows.
@@ -246,9 +220,5 @@ fn health(collector: &Collector) -> Option<String> {
 /// Lets the destinations take what is queued; what they do not take in time is said.
 fn close(sinks: Arc<Sinks>) -> Ended {
     let Some(sinks) = Arc::into_inner(sinks) else { return Ok(Done::Fine) };
-    let left = sinks.close(FLUSH);
-    for left in &left {
-        tracing::error!("{left}");
-    }
-    if left.is_empty() { Ok(Done::Fine) } else { Err(anyhow::anyhow!("not everything was delivered").into()) }
+    destinations::ended(&sinks.close(destinations::FLUSH))
 }

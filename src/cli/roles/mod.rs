@@ -5,6 +5,7 @@
 mod check;
 mod collector;
 mod demo;
+mod destinations;
 mod ping;
 mod reflector;
 mod reload;

@@ -1,9 +1,9 @@
 //! `llama scraper`.
 
-use super::LOOK;
+use super::{LOOK, destinations};
 use crate::cli::args::{LogArgs, ScraperArgs};
 use crate::cli::collectors::{self, Row};
-use crate::cli::exit::{self, Done, Ended, Failure};
+use crate::cli::exit::{self, Ended, Failure};
 use crate::cli::screen::Screen;
 use crate::cli::units::several;
 use crate::cli::{layout, signals};
@@ -13,17 +13,14 @@ use crate::http::server::{Limits as ServerLimits, Server};
 use crate::scraper::gate::Room;
 use crate::scraper::list::Source;
 use crate::scraper::{self, Error, Options, Scraper, View};
-use crate::sink::{Limits, SinkError, Sinks, influx, spool};
+use crate::sink::Limits;
 use crate::time::{Clock, Monotonic, SystemClock, nanos};
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// How long the end waits for destinations to take what is queued.
-const FLUSH: Duration = Duration::from_secs(5);
 /// How often the table is redrawn and health looked at.
 const REDRAW: Duration = Duration::from_secs(1);
 /// The file of positions in the spool's directory.
@@ -45,7 +42,7 @@ pub fn scraper(args: &ScraperArgs, log: &LogArgs) -> Ended {
     let source = Source::of_flag(&args.collectors);
     // before anything is opened: a list that is wrong changes nothing
     let listed = source.read().map_err(Failure::usage)?;
-    let stores = args.influx.is_some() || args.output.is_some();
+    let stores = args.destinations.influx.is_some() || args.destinations.output.is_some();
     if args.positions.is_some() && !stores {
         return Err(Failure::usage(anyhow::anyhow!(
             "--positions: without a destination everything would count as delivered, and nothing is stored; add --influx \
@@ -55,17 +52,19 @@ pub fn scraper(args: &ScraperArgs, log: &LogArgs) -> Ended {
     // before any thread is started, those of the destinations too: they inherit the blocked signals
     let (stop, hangups) = signals::stop_flag_and_hangups()?;
     let limits = Limits::default();
-    let sinks = sinks(args, limits)?;
-    let to_stdout = args.output.as_deref() == Some(Path::new("-"));
+    let sinks = destinations::open(&args.destinations, limits)?;
+    let to_stdout = destinations::use_stdout(&args.destinations);
     let show = match std::io::stdout().is_terminal() {
         _ if log.quiet || to_stdout => Show::Nothing,
         true => Show::Table,
         false if sinks.is_empty() => Show::Lines,
         false => Show::Nothing,
     };
-    let positions =
-        args.positions.clone().or_else(|| args.spool.directory.as_ref().map(|directory| directory.join(POSITIONS)));
-    let spool_bytes = args.spool.directory.as_ref().map(|_| args.spool.max_bytes);
+    let positions = args
+        .positions
+        .clone()
+        .or_else(|| args.destinations.spool.directory.as_ref().map(|directory| directory.join(POSITIONS)));
+    let spool_bytes = args.destinations.spool.directory.as_ref().map(|_| args.destinations.spool.max_bytes);
     let options = Options { source, interval: args.interval, positions, room: Room { limits, spool_bytes } };
     let recent = args.api.map(|_| Arc::new(Recent::new(recent::Limits::default())));
     let scraper = Scraper::start(options, sinks, recent).map_err(|error| match error {
@@ -95,7 +94,7 @@ pub fn scraper(args: &ScraperArgs, log: &LogArgs) -> Ended {
         }
         stop.load(Ordering::Relaxed)
     });
-    let left = scraper.stop(FLUSH);
+    let left = scraper.stop(destinations::FLUSH);
     if let Some(server) = server {
         server.stop();
     }
@@ -103,32 +102,7 @@ pub fn scraper(args: &ScraperArgs, log: &LogArgs) -> Ended {
     if show != Show::Nothing {
         exit::print(&format!("{}\n", collectors::total(&rows(&view), SystemClock.wall(), view.pause())))?;
     }
-    for left in &left {
-        tracing::error!("{left}");
-    }
-    if left.is_empty() { Ok(Done::Fine) } else { Err(anyhow::anyhow!("not everything was delivered").into()) }
-}
-
-/// The destinations that were asked for.
-fn sinks(args: &ScraperArgs, limits: Limits) -> Result<Sinks, Failure> {
-    let wrong = |error: SinkError| match error {
-        SinkError::Thread { .. } => error.into(),
-        _ => Failure::usage(error),
-    };
-    let mut sinks = Sinks::new();
-    if let Some(url) = &args.influx {
-        let target = influx::Target::parse(url, args.influx_token.as_deref()).map_err(Failure::usage)?;
-        let spool = args.spool.directory.as_ref().map(|directory| spool::Options {
-            directory: directory.clone(),
-            max_bytes: args.spool.max_bytes,
-            max_age: args.spool.max_age,
-        });
-        sinks.add_influx(influx::Options { spool, ..influx::Options::new(target) }, limits).map_err(wrong)?;
-    }
-    if let Some(file) = &args.output {
-        sinks.add_json_lines(file, limits).map_err(wrong)?;
-    }
-    Ok(sinks)
+    destinations::ended(&left)
 }
 
 /// Serves the scraper's state and metrics.
