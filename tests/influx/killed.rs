@@ -56,8 +56,8 @@ impl Database {
         }
     }
 
-    /// Every point of a summary, as often as it is there.
-    fn points(&self) -> Vec<Key> {
+    /// Every point of a summary, as often as it is there; `expected` are those that the server was given.
+    fn points(&self, expected: &BTreeSet<Key>) -> Vec<Key> {
         match self {
             Database::Influx(server) => {
                 let rows = server.rows("SELECT sent, dst_ip FROM raw_stats");
@@ -67,18 +67,40 @@ impl Database {
                 rows.iter().map(key).collect()
             }
             Database::Victoria(server) => {
-                let series = server.export("raw_stats_sent");
-                let points = series.iter().flat_map(|one| {
-                    let times = one["timestamps"].as_array().expect("times").iter();
-                    times.map(|ms| {
-                        let at = to_ms(ms.as_u64().expect("ms") * 1_000_000);
-                        (at, one["metric"]["dst_ip"].as_str().expect("address").to_string())
-                    })
-                });
-                points.collect()
+                let points = |series: &[serde_json::Value]| -> Vec<Key> {
+                    let points = series.iter().flat_map(|one| {
+                        let times = one["timestamps"].as_array().expect("times").iter();
+                        times.map(|ms| {
+                            let at = to_ms(ms.as_u64().expect("ms") * 1_000_000);
+                            (at, one["metric"]["dst_ip"].as_str().expect("address").to_string())
+                        })
+                    });
+                    points.collect()
+                };
+                // it shows what it stored a moment later
+                let complete = |series: &[serde_json::Value]| missing(expected, &points(series)).is_empty();
+                points(&server.export("raw_stats_sent", complete))
             }
         }
     }
+
+    /// What the server says of what it took.
+    fn account(&self) -> String {
+        match self {
+            Database::Influx(server) => server.query("SHOW STATS FOR 'write'").to_string(),
+            Database::Victoria(server) => server.account(),
+        }
+    }
+}
+
+/// How many of `expected` are not in `points`, by the end of their interval.
+fn missing(expected: &BTreeSet<Key>, points: &[Key]) -> BTreeMap<String, usize> {
+    let there: BTreeSet<&Key> = points.iter().collect();
+    let mut missing = BTreeMap::new();
+    for key in expected.iter().filter(|key| !there.contains(key)) {
+        *missing.entry(key.0.clone()).or_default() += 1;
+    }
+    missing
 }
 
 /// The summaries in a collector's `--output`, read as they come.
@@ -232,7 +254,7 @@ fn nothing_that_was_synced_is_lost(mut database: Database) {
     let (second, mut second_output) = scene.collector("second.jsonl");
     second_output.wait_for(1);
     second.signal(Signal::SIGTERM);
-    second.finish_within(LONG).success();
+    let second = second.finish_within(LONG).success();
     // what is left in the spool when it ends is delivered by whoever opens it next
     let spool = spool::Options {
         directory: scene.path("spool").into(),
@@ -247,7 +269,8 @@ fn nothing_that_was_synced_is_lost(mut database: Database) {
     assert_eq!((end.spool_damaged, end.refused, end.dropped), (0, 0, 0), "{end:?}");
     assert_eq!(sinks.close(Duration::from_secs(5)), vec![]);
 
-    let points = database.points();
+    let of_second = second_output.all();
+    let points = database.points(&safe.union(&of_second).cloned().collect());
     let distinct: BTreeSet<Key> = points.iter().cloned().collect();
     if let Database::Influx(server) = &database {
         assert_eq!(points.len(), distinct.len(), "once each");
@@ -255,13 +278,17 @@ fn nothing_that_was_synced_is_lost(mut database: Database) {
         assert!(states.iter().all(|row| row["paths"] == PATHS), "{states:?}");
         assert!(states.iter().any(|row| row["spooled"].as_u64() > Some(0)), "{states:?}");
     }
-    let mut lost = BTreeMap::<&str, usize>::new();
-    safe.difference(&distinct).for_each(|(end, _)| *lost.entry(end).or_default() += 1);
-    let all: BTreeSet<&str> = safe.iter().map(|(end, _)| end.as_str()).collect();
-    assert!(lost.is_empty(), "{lost:?} of {all:?} that were closed and synced; the killed one said\n{}", killed.stderr);
-    let of_second = second_output.all();
-    let lost = of_second.difference(&distinct).count();
-    assert_eq!(lost, 0, "of {} of the second collector", of_second.len());
+    for (which, expected, stderr) in [("killed", &safe, &killed.stderr), ("second", &of_second, &second.stderr)] {
+        let lost = missing(expected, &points);
+        let all: BTreeSet<&str> = expected.iter().map(|(end, _)| end.as_str()).collect();
+        assert!(
+            lost.is_empty(),
+            "{lost:?} of {all:?} that the {which} collector closed and synced; it said\n{stderr}\nthe one after both \
+             delivered {}; the database says\n{}",
+            end.delivered,
+            database.account()
+        );
+    }
     assert!(safe.len() >= 3 * PATHS && of_second.len() >= PATHS);
     // nothing else: what is beyond was closed after the last look at the first one's output
     safe.extend(of_second);

@@ -25,6 +25,9 @@ fn free_ports(ip: IpAddr) -> [SocketAddr; 2] {
     listeners.map(|listener| listener.local_addr().expect("address"))
 }
 
+/// Longest time a server may take for the requests it is in when it is asked to end.
+const SHUTDOWN: Duration = Duration::from_secs(60);
+
 /// A server's process.
 struct Daemon {
     directory: tempfile::TempDir,
@@ -41,6 +44,11 @@ impl Daemon {
         self.directory.path().join("log")
     }
 
+    /// Its standard output and error, of all its runs.
+    fn said(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
     /// Starts it (again), with the data it had, and waits until it takes connections.
     fn run(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.log()).expect("log");
@@ -55,13 +63,12 @@ impl Daemon {
             });
         let begin = Instant::now();
         while std::net::TcpStream::connect(self.http).is_err() {
-            let log = || std::fs::read_to_string(self.log()).unwrap_or_default();
             if let Some(status) = child.try_wait().expect("status") {
-                panic!("{} ended at start, {status}:\n{}", self.program, log());
+                panic!("{} ended at start, {status}:\n{}", self.program, self.said());
             }
             if begin.elapsed() > Duration::from_secs(60) {
                 let _ = child.kill();
-                panic!("{} took no connection for a minute:\n{}", self.program, log());
+                panic!("{} took no connection for a minute:\n{}", self.program, self.said());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -77,18 +84,22 @@ impl Daemon {
 }
 
 impl Daemon {
-    /// Asks the server to end, and waits until it has.
+    /// Asks the server to end, and waits until it has in good order.
     fn end(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).expect("signal");
         let begin = Instant::now();
-        while child.try_wait().expect("status").is_none() {
-            if begin.elapsed() > Duration::from_secs(60) {
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("status") {
+                break status;
+            }
+            if begin.elapsed() > 2 * SHUTDOWN {
                 let _ = child.kill();
-                panic!("{} did not end within a minute of SIGTERM", self.program);
+                panic!("{} did not end within {:?} of SIGTERM:\n{}", self.program, 2 * SHUTDOWN, self.said());
             }
             std::thread::sleep(Duration::from_millis(20));
-        }
+        };
+        assert!(status.success(), "{} ended in bad order, {status}:\n{}", self.program, self.said());
     }
 }
 
@@ -196,6 +207,9 @@ impl Influxd {
     }
 }
 
+/// Longest time until VictoriaMetrics shows what it has stored.
+const VISIBLE: Duration = Duration::from_secs(60);
+
 /// VictoriaMetrics, Debian package `victoria-metrics`.
 pub struct VictoriaMetrics {
     daemon: Daemon,
@@ -209,6 +223,9 @@ impl VictoriaMetrics {
             format!("-storageDataPath={}", directory.path().join("data").display()),
             format!("-httpListenAddr={http}"),
             "-retentionPeriod=100y".into(),
+            // 7 s of its own accord, after which it exits without a flush: what it has in memory, and has said is
+            // stored, is lost; a batch of new series takes longer on a busy machine
+            format!("-http.maxGracefulShutdownDuration={}s", SHUTDOWN.as_secs()),
         ];
         let program = "victoria-metrics";
         let mut daemon = Daemon { directory, package: program, program, arguments, http, child: None };
@@ -231,14 +248,35 @@ impl VictoriaMetrics {
         self.daemon.http
     }
 
-    /// All series of the metric `name`: labels, values and times in milliseconds.
-    pub fn export(&self, name: &str) -> Vec<Value> {
-        let get = |path: &str| {
-            let mut response = agent().get(format!("http://{}{path}", self.address())).call().expect("answer");
-            response.body_mut().read_to_string().expect("text")
-        };
-        get("/internal/force_flush"); // what was written becomes visible at once
-        let text = get(&format!("/api/v1/export?match%5B%5D={name}"));
-        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    /// All series of the metric `name` (labels, values and times in milliseconds), as soon as `complete` says that all
+    /// that was written is among them; after a minute those that there are, for the caller to judge.
+    ///
+    /// One look is not enough. Once a second the server takes the rows it was given out of their buffer and makes a
+    /// part of them that searches see; a `force_flush` meanwhile finds the buffer empty and does not wait for that part.
+    /// For some tenths of a second, longer on a busy machine, rows are missing that are not lost.
+    pub fn export(&self, name: &str, complete: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let begin = Instant::now();
+        loop {
+            self.get("/internal/force_flush"); // what is still in the buffer becomes visible at once
+            let text = self.get(&format!("/api/v1/export?match%5B%5D={name}"));
+            let series: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+            if complete(&series) || begin.elapsed() > VISIBLE {
+                return series;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// How many rows the server took, ignored and stored by its own count since it was started, and its log.
+    pub fn account(&self) -> String {
+        let figures = self.get("/metrics");
+        let rows = |line: &&str| line.starts_with("vm_rows") && !line.contains("_bucket");
+        let rows: Vec<&str> = figures.lines().filter(rows).collect();
+        format!("{}\n{}", rows.join("\n"), self.daemon.said())
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut response = agent().get(format!("http://{}{path}", self.address())).call().expect("answer");
+        response.body_mut().read_to_string().expect("text")
     }
 }
