@@ -1,6 +1,6 @@
 //! The InfluxDB dashboard over a real InfluxDB: exact numbers.
 
-use super::dashboard::{Chosen, Dashboard, fill, list, text};
+use super::dashboard::{Chosen, Dashboard, Query, fill, list, text, unnoticed};
 use super::fleet::{Fleet, Line, SOURCE, TARGETS};
 use super::known::{Known, Probes, Row, label, number};
 use super::prometheus::agent;
@@ -94,8 +94,8 @@ fn suspect<'a>(fleet: &'a Fleet, view: &'a View) -> impl Iterator<Item = &'a Lin
     fleet.lines.iter().filter(|line| line.suspect && line.sent > 0.0 && view.chooses(line))
 }
 
-fn check(fleet: &Fleet, view: &View, panel: &str, letter: &str, query: &str) {
-    let (known, rows) = (view.known(fleet), rows(fleet, query));
+fn check(fleet: &Fleet, view: &View, query: &Query, rows: &[Row]) {
+    let (known, panel, letter) = (view.known(fleet), query.of.as_str(), query.letter.as_str());
     let column = match (panel, letter) {
         ("Loss" | "Loss, all" | "Loss over time" | "Loss by $row" | "Loss by $column", _) => "loss",
         ("Lost probes", _) => "lost",
@@ -104,7 +104,7 @@ fn check(fleet: &Fleet, view: &View, panel: &str, letter: &str, query: &str) {
         ("Round trip, worst p99", _) | ("Round trip over time", "B" | "C") => "p99",
         _ => "rtt",
     };
-    if (panel, letter) != ("Loss over time", "C") && known.check(panel, letter, column, &rows) {
+    if (panel, letter) != ("Loss over time", "C") && known.check(panel, letter, column, rows) {
         return;
     }
     let sum = |column: &str| rows.iter().filter_map(|row| number(row, column)).sum::<f64>();
@@ -114,7 +114,7 @@ fn check(fleet: &Fleet, view: &View, panel: &str, letter: &str, query: &str) {
         "Without a verdict" => assert_eq!((rows.len(), sum("unknown")), (1, 0.0), "{rows:?}"),
         "Suspect summaries by cell" => {
             assert_eq!(sum("suspect"), suspects, "{rows:?}");
-            for row in &rows {
+            for row in rows {
                 let of_cell = suspect(fleet, view).filter(|line| {
                     let target = TARGETS.iter().find(|(ip, ..)| *ip == line.dst).unwrap();
                     label(row, "column") == if view.by_site { target.1 } else { target.0 }
@@ -122,7 +122,7 @@ fn check(fleet: &Fleet, view: &View, panel: &str, letter: &str, query: &str) {
                 assert_eq!(number(row, "suspect"), Some(of_cell.count() as f64), "{row:?}");
             }
         }
-        "Worst paths" => known.worst(&rows, "dst_ip", false, |row, probes| {
+        "Worst paths" => known.worst(rows, "dst_ip", false, |row, probes| {
             assert_eq!(number(row, "lost"), Some(probes.lost));
             assert_eq!(number(row, "sent"), Some(probes.sent));
             assert!((number(row, "loss").unwrap() - 100.0 * probes.lost / probes.sent).abs() < 1e-9, "{row:?}");
@@ -130,7 +130,7 @@ fn check(fleet: &Fleet, view: &View, panel: &str, letter: &str, query: &str) {
         }),
         "Worst flows" => {
             assert!(known.probes.values().all(|probes| probes.lost == 0.0) || !rows.is_empty());
-            for row in &rows {
+            for row in rows {
                 let (from, to) = label(row, "worst_flow").split_once(" > ").unwrap_or_else(|| panic!("{row:?}"));
                 assert!(from.starts_with(SOURCE) && to.starts_with("127.0.0.") && to.contains("dscp 0"), "{row:?}");
                 assert!(number(row, "lost") >= Some(3.0) && number(row, "loss") > Some(0.0), "{row:?}");
@@ -188,8 +188,11 @@ fn every_query_of_the_influxdb_dashboard_shows_what_the_collector_measured() {
         let chosen = view.chosen(&fleet, &dashboard);
         for query in dashboard.queries() {
             println!("{}: {} {}", view.name, query.of, query.letter);
-            check(&fleet, &view, &query.of, &query.letter, &fill(&query.text, &chosen));
+            check(&fleet, &view, &query, &rows(&fleet, &fill(&query.text, &chosen)));
         }
+        // reasons that did not occur bring nothing
+        let unnoticed = unnoticed(&dashboard.queries(), |query| check(&fleet, &view, query, &[]));
+        assert!(unnoticed.iter().all(|panel| panel == "Suspect summaries by reason"), "may be empty: {unnoticed:?}");
         for query in dashboard.variable_queries() {
             let rows = rows(&fleet, &fill(&query.text, &chosen));
             let column = if query.text.contains("KEYS") { "tagKey" } else { "value" };

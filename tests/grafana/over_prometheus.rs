@@ -1,6 +1,6 @@
 //! The Prometheus dashboard over a real Prometheus: shares are exact, counts are extrapolated.
 
-use super::dashboard::{Chosen, Dashboard, Query, fill, list, text};
+use super::dashboard::{Chosen, Dashboard, Query, fill, list, text, unnoticed};
 use super::fleet::{Fleet, SOURCE, TARGETS};
 use super::known::{Known, Probes, Row, label, number};
 use super::prometheus::{agent, values};
@@ -117,16 +117,16 @@ impl View {
     }
 }
 
-fn check(fleet: &Fleet, view: &View, query: &Query, filled: &str) {
-    let (known, rows) = (view.known(fleet), rows(fleet, query, filled));
+fn check(fleet: &Fleet, view: &View, query: &Query, rows: &[Row]) {
+    let known = view.known(fleet);
     let values = || rows.iter().filter_map(|row| number(row, "Value"));
     let most = || values().fold(f64::NAN, f64::max);
     let all_from_the_collector = || {
         assert!(rows.iter().all(|row| label(row, "instance").starts_with("127.0.0.1:")), "{rows:?}");
-        assert!(values().count() > 0, "nothing: {filled}");
+        assert!(values().count() > 0, "nothing: {}", query.text);
     };
     let (panel, letter) = (query.of.as_str(), query.letter.as_str());
-    if (panel, letter) != ("Loss over time", "C") && known.check(panel, letter, "Value", &rows) {
+    if (panel, letter) != ("Loss over time", "C") && known.check(panel, letter, "Value", rows) {
         return;
     }
     let close = |a: f64, b: f64| (a - b).abs() < 1e-6 * b.abs().max(1.0);
@@ -135,7 +135,7 @@ fn check(fleet: &Fleet, view: &View, query: &Query, filled: &str) {
         ("Paths not shown", _) => assert_eq!(values().collect::<Vec<_>>(), [0.0]),
         ("Suspect time by cell", _) => {
             assert_eq!(values().count(), known.probes.len(), "{rows:?}");
-            for row in &rows {
+            for row in rows {
                 let target = TARGETS.iter().find(|(ip, site, _)| [*ip, *site].contains(&label(row, "column")));
                 let suspect = known.probes[target.unwrap().0].suspect;
                 assert!(close(number(row, "Value").unwrap(), suspect) && suspect > 0.0, "{row:?} is not {suspect}");
@@ -143,7 +143,7 @@ fn check(fleet: &Fleet, view: &View, query: &Query, filled: &str) {
         }
         // one for each suspect path, at some moment
         ("Loss over time", _) => assert!(most() >= 1.0, "{rows:?}"),
-        ("Worst paths", letter) => known.worst(&rows, "dst", letter == "A", |row, probes| {
+        ("Worst paths", letter) => known.worst(rows, "dst", letter == "A", |row, probes| {
             let (shown, all) = (number(row, "Value").unwrap(), ["instance", "src", "dst", "method", "dscp", "group"]);
             assert!(all.iter().all(|name| !label(row, name).is_empty()));
             match letter {
@@ -217,8 +217,10 @@ fn every_query_of_the_prometheus_dashboard_shows_what_the_collector_served() {
         let chosen = view.chosen(&fleet, &dashboard);
         for query in dashboard.queries() {
             println!("{}: {} {}", view.name, query.of, query.letter);
-            check(&fleet, &view, &query, &fill(&query.text, &chosen));
+            check(&fleet, &view, &query, &rows(&fleet, &query, &fill(&query.text, &chosen)));
         }
+        let unnoticed = unnoticed(&dashboard.queries(), |query| check(&fleet, &view, query, &[]));
+        assert_eq!(unnoticed, Vec::<String>::new(), "may be empty");
         for query in dashboard.variable_queries() {
             let shown = options(&fleet, &fill(&query.text, &chosen));
             match query.of.as_str() {
