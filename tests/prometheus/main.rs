@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod page;
+#[allow(dead_code, reason = "every test takes its part of it")]
 mod server;
 
 use common::process::{ANSWERING, Process, llama};

@@ -61,6 +61,11 @@ impl Prometheus {
         Prometheus { directory, address, child }
     }
 
+    /// Address of its HTTP interface.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The result of an instant query: series with labels (`metric`) and `value` or `values`.
     pub fn query(&self, query: &str) -> Vec<Value> {
         let mut response = agent()
