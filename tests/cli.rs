@@ -65,7 +65,7 @@ fn examples_are_valid() {
 
 #[test]
 fn a_usage_error_exits_2_and_names_flag_value_limit_and_remedy() {
-    let cases: [(&[&str], &[&str]); 18] = [
+    let cases: [(&[&str], &[&str]); 23] = [
         (&["ping"], &["TARGET"]),
         (&["ping", "h", "--source-ports", "70000"], &["--source-ports", "70000", "60000"]),
         (&["ping", "h", "--source-ports", "0"], &["--source-ports", "1 to 60000"]),
@@ -76,6 +76,11 @@ fn a_usage_error_exits_2_and_names_flag_value_limit_and_remedy() {
         (&["ping", "h", "--dscp", "184"], &["--dscp", "184", "0 to 63", "DSCP 46"]),
         (&["ping", "h", "--size", "43"], &["--size", "43", "44 to 9000"]),
         (&["ping", "h", "--size", "44", "--key-file", "k"], &["--size", "112", "raise"]),
+        (&["ping", "h", "--size", "26", "--method", "llama"], &["--size", "26", "27 to 9000"]),
+        (&["ping", "h", "--size", "37", "--method", "llama-python"], &["--size", "37", "36", "drop it"]),
+        (&["ping", "h", "--key-file", "k", "--method", "llama"], &["--key-file", "llama", "drop one"]),
+        (&["ping", "h", "--size", "9001"], &["--size", "9001", "9000"]),
+        (&["ping", "h", "--method", "icmp"], &["--method", "udp", "llama-python"]),
         (&["ping", "h", "--timeout", "2m"], &["--timeout", "1ms to 60s"]),
         (&["ping", "h", "--duration", "10"], &["--duration", "unit is missing", "10s"]),
         (&["ping", "h:0"], &["h:0", "1 to 65535"]),

@@ -268,7 +268,7 @@ fn mistakes_are_named_with_place_and_remedy() {
         (port("port: 1.5"), "ports.default.port: 1.5 asked, whole numbers"),
         (port("port: 65534"), "port_groups.default[0].count: source ports 65534 to 65537 asked, 65535 is the last"),
         (port("size: 43"), "ports.default.size: 43 bytes asked, 44 to 9000 possible; raise it"),
-        (port("size: 9001"), "ports.default.size: 9001 bytes asked, 44 to 9000 possible; lower it"),
+        (port("size: 9001"), "ports.default.size: 9001 bytes asked, 27 to 9000 possible; lower it"),
         (
             port("{size: 111, key_file: /nonexistent}"),
             "ports.default.size: 111 bytes asked, an authenticated probe has 112",

@@ -13,6 +13,7 @@
 //!   duration_s: 10
 //!   interval_s: 5
 //!   loss_threshold_ms: 500
+//!   method: udp                        # or llama, llama-python
 //!   size: 64                           # bytes of UDP payload
 //!   stamps: 1                          # transmit stamp on one probe in so many; 0: none
 //!   key: secret                        # authenticated mode; absent: open
@@ -119,6 +120,7 @@ struct Probing {
     duration_s: f64,
     interval_s: f64,
     loss_threshold_ms: u64,
+    method: String,
     size: u16,
     stamps: u32,
     key: Option<String>,
@@ -134,10 +136,18 @@ impl Default for Probing {
             duration_s: 10.0,
             interval_s: 5.0,
             loss_threshold_ms: 500,
+            method: "udp".to_owned(),
             size: 64,
             stamps: 1,
             key: None,
         }
+    }
+}
+
+impl Probing {
+    fn method(&self) -> MethodKind {
+        let method = MethodKind::ALL.into_iter().find(|method| method.name() == self.method);
+        method.unwrap_or_else(|| panic!("method: {} is none", self.method))
     }
 }
 
@@ -419,7 +429,7 @@ impl Scenario {
         Path {
             src: source.ip(),
             dst: self.probing.target.ip(),
-            method: MethodKind::Udp,
+            method: self.probing.method(),
             dscp: Dscp(0),
             group: "g".to_owned(),
             tags: Arc::default(),
@@ -438,7 +448,7 @@ impl Scenario {
         };
         let shape = Shape {
             port_name: "p".to_owned(),
-            method: MethodKind::Udp,
+            method: self.probing.method(),
             dscp: Dscp(0),
             size,
             stamps: StampPolicy::All,

@@ -6,10 +6,10 @@
 #![allow(rustdoc::broken_intra_doc_links)] // these texts are shown as help: [::] is an address there
 
 use super::values::{self, CoreList, Destination};
-use crate::config::keys;
 use crate::net::features::IoChoice;
-use crate::probe::shape::{Dscp, StampPolicy};
+use crate::probe::shape::{Dscp, MethodKind, Sizes, StampPolicy};
 use crate::wire::REFLECTOR_PORTS;
+use crate::wire::llama::python;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use std::net::{IpAddr, SocketAddr};
@@ -107,13 +107,16 @@ pub enum Mode {
       Crosses every one of 16 equal paths with 99 % certainty
   llama ping 192.0.2.7 --source-port 40003 --source-ports 1 --duration 1m
       One flow that lost, again
+  llama ping 192.0.2.7 --method llama
+      The reflector there is of the older LLAMA
   llama ping 2001:db8::7 --dscp EF --size 1400 --json > result.json
       A class of service with large probes, for a script
 
 The other end runs `llama reflector`, or any STAMP (RFC 8762) or TWAMP Light reflector: port 862 then.
 Exit status: 0 when a reply came, 1 when none did, 2 when the command line is wrong or nothing could be measured.")]
 pub struct PingArgs {
-    /// Address or name of the reflector; [ADDR]:PORT for IPv6 with a port; PORT is 8100 when left out
+    /// Address or name of the reflector; [ADDR]:PORT for IPv6 with a port; PORT is 8100 when left out (60000 with
+    /// --method llama-python)
     #[arg(value_name = "TARGET[:PORT]", value_hint = ValueHint::Hostname)]
     pub target: Destination,
     /// Probes to send in all, over all flows [default: 1000]
@@ -137,7 +140,11 @@ pub struct PingArgs {
     /// Class of the probes and of their replies: name (EF, AF41, CS6, LE) or code point 0 to 63
     #[arg(long, value_name = "CLASS", value_parser = values::dscp, default_value = "0")]
     pub dscp: Dscp,
-    /// UDP payload of a probe in bytes, 44 to 9000 (from 112 with --key-file) [default: as short as possible]
+    /// How a probe asks; llama and llama-python are for reflectors of the older LLAMA, written in Go and in Python
+    #[arg(long, value_name = "METHOD", value_parser = values::method(), default_value = "udp")]
+    pub method: MethodKind,
+    /// UDP payload of a probe in bytes, 44 to 9000 (from 112 with --key-file, from 27 with --method llama) [default: as
+    /// short as possible, 1028 with --method llama]
     #[arg(long, short, value_name = "BYTES", value_parser = values::size)]
     pub size: Option<u16>,
     /// Loss threshold: a probe without a reply for so long is lost; 1ms to 60s
@@ -186,7 +193,19 @@ impl PingArgs {
 
     /// UDP payload of a probe, bytes.
     pub fn payload(&self) -> u16 {
-        self.size.unwrap_or(if self.key_file.is_some() { keys::MIN_SIZE_KEYED } else { keys::MIN_SIZE })
+        self.size.unwrap_or_else(|| self.sizes().usual)
+    }
+
+    fn sizes(&self) -> Sizes {
+        self.method.sizes(self.key_file.is_some())
+    }
+
+    /// The reflector's port.
+    pub fn port(&self) -> u16 {
+        self.target.port.unwrap_or(match self.method {
+            MethodKind::Udp | MethodKind::Llama => values::DEFAULT_PORT,
+            MethodKind::LlamaPython => python::DEFAULT_PORT,
+        })
     }
 
     /// What one flag alone cannot tell.
@@ -206,11 +225,23 @@ impl PingArgs {
                 "--source-port: {port} is a port of reflectors, which answer nothing that comes from there; leave out {REFLECTOR_PORTS:?}"
             ));
         }
-        if self.key_file.is_some() && self.payload() < keys::MIN_SIZE_KEYED {
+        let method = self.method.name();
+        if self.key_file.is_some() && self.method != MethodKind::Udp {
+            return Err(format!("--key-file: probes of method {method} cannot be authenticated; drop one of the two"));
+        }
+        let (size, Sizes { least, most, .. }) = (self.payload(), self.sizes());
+        if self.key_file.is_some() && size < least {
             return Err(format!(
-                "--size: {} bytes asked, an authenticated probe (--key-file) has 112 or more; raise --size",
-                self.payload()
+                "--size: {size} bytes asked, an authenticated probe (--key-file) has {least} or more; raise --size"
             ));
+        }
+        if !(least..=most).contains(&size) {
+            return Err(match self.method {
+                MethodKind::LlamaPython => {
+                    format!("--size: {size} bytes asked, one of method {method} has {most}; drop it")
+                }
+                _ => format!("--size: {size} bytes asked, {least} to {most} possible with method {method}; change it"),
+            });
         }
         match self.source {
             Some(IpAddr::V4(ip)) if self.ipv6 => Err(format!("--source {ip} is IPv4, -6 asks for IPv6; drop one")),
@@ -224,7 +255,7 @@ impl PingArgs {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   llama reflector
-      Answers on UDP port 8100, IPv4 and IPv6
+      Answers on UDP port 8100, IPv4 and IPv6: STAMP, and probes of the older LLAMA
   llama reflector --listen 192.0.2.7:862 --cores 2-3 --stateful
       On STAMP's own port, on two cores, counting replies so that senders can tell forward from reverse loss
   llama reflector --max-pps 200000 --max-pps-per-source 5000
@@ -249,7 +280,7 @@ pub struct ReflectorArgs {
     /// Number the replies of each session (stateful STAMP), so that senders learn the direction of a loss
     #[arg(long)]
     pub stateful: bool,
-    /// Answer authenticated STAMP only: file with the shared key (HMAC-SHA-256)
+    /// Answer authenticated STAMP only, and no probe of the older LLAMA: file with the shared key (HMAC-SHA-256)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub key_file: Option<PathBuf>,
     /// How datagrams go in and out
@@ -494,7 +525,7 @@ mod tests {
     fn ping_defaults_take_five_seconds() {
         let args = ping(&["192.0.2.7"]);
         assert_eq!((args.probes(), args.sending_time()), (1000, Duration::from_secs(5)));
-        assert_eq!((args.target.port, args.source_ports, args.payload()), (8100, 16, 44));
+        assert_eq!((args.port(), args.source_ports, args.payload()), (8100, 16, 44));
         assert_eq!(ping(&["h", "--duration", "10s", "--rate", "0.5"]).probes(), 5);
         assert_eq!(ping(&["h", "--key-file", "k"]).payload(), 112);
     }

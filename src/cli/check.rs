@@ -89,6 +89,7 @@ fn tests(tests: &[TestReport]) -> Vec<String> {
         ("cycles", Side::Right),
         ("probes", Side::Right),
         ("classes", Side::Left),
+        ("method", Side::Left),
         ("pacing", Side::Left),
     ];
     let row = |test: &TestReport| {
@@ -100,6 +101,7 @@ fn tests(tests: &[TestReport]) -> Vec<String> {
             rate(test.cycles_per_second),
             rate(test.probes_per_second),
             test.classes.join(" "),
+            test.methods.join(" "),
             test.pacing.to_owned(),
         ]
     };
@@ -142,6 +144,7 @@ mod tests {
             cycles_per_second: 4.0,
             pacing: "periodic",
             classes: vec!["EF".into(), "DF".into()],
+            methods: vec!["udp"],
             probes_per_second_per_target: 256.0,
             probes_per_second_per_source_port: 160.0,
             probes_per_second: 10_240.0,
@@ -187,8 +190,8 @@ sockets          128
 in flight     16 384  probes remembered at most
 memory      12.0 MiB  base 8.00 MiB, counters 3.00 MiB, in flight 1.00 MiB
 
-test        targets  source ports  flows  cycles    probes  classes  pacing
-wide → far       40            64   2560     4/s  10 240/s  EF DF    periodic
+test        targets  source ports  flows  cycles    probes  classes  method  pacing
+wide → far       40            64   2560     4/s  10 240/s  EF DF    udp     periodic
 
 equal paths       4      16        64
 wide → far   99.9 %  76.5 %  <0.001 %

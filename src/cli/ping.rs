@@ -43,6 +43,8 @@ pub struct Report<'a> {
 pub fn method_name(method: MethodKind) -> &'static str {
     match method {
         MethodKind::Udp => "STAMP over UDP",
+        MethodKind::Llama => "older LLAMA (Go) over UDP",
+        MethodKind::LlamaPython => "older LLAMA (Python) over UDP",
     }
 }
 

@@ -201,6 +201,7 @@ const PATH: Column = ("path", Side::Left, path);
 const TARGET: Column = ("target", Side::Left, |row| row.key.1.to_string());
 const GROUP: Column = ("group", Side::Left, |row| row.label.clone());
 const CLASS: Column = ("dscp", Side::Right, |row| dscp_name(row.key.3));
+const METHOD: Column = ("method", Side::Left, |row| row.key.2.name().to_owned());
 const SENT: Column = ("sent", Side::Right, |row| count(row.sent));
 const LOSS: Column = ("loss", Side::Right, |row| percent(row.loss));
 const P50: Column = ("rtt p50", Side::Right, |row| row.p50.clone());
@@ -213,10 +214,10 @@ const SUSPECT: Column = ("suspect", Side::Left, |row| row.suspect.clone());
 
 /// Sets of columns, from wide to narrow; the first that fits is taken.
 const LAYOUTS: [&[Column]; 7] = [
-    &[PATH, GROUP, CLASS, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT, SUSPECT],
-    &[PATH, GROUP, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT, SUSPECT],
-    &[PATH, GROUP, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT_SHORT, SUSPECT],
-    &[TARGET, GROUP, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT_SHORT, SUSPECT],
+    &[PATH, GROUP, METHOD, CLASS, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT, SUSPECT],
+    &[PATH, GROUP, METHOD, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT, SUSPECT],
+    &[PATH, GROUP, METHOD, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT_SHORT, SUSPECT],
+    &[TARGET, GROUP, METHOD, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT_SHORT, SUSPECT],
     &[TARGET, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT_SHORT, SUSPECT],
     &[TARGET, SENT, LOSS, P50, P99, LOSSY, SUSPECT],
     &[TARGET, LOSS, P50, P99, SUSPECT],
@@ -225,11 +226,12 @@ const LAYOUTS: [&[Column]; 7] = [
 /// Headings and rows that fit `width`.
 fn fitted(rows: &[&Row], width: usize) -> Vec<String> {
     let classes = rows.windows(2).any(|w| w[0].key.3 != w[1].key.3);
+    let methods = rows.windows(2).any(|w| w[0].key.2 != w[1].key.2);
     let suspect = rows.iter().any(|row| !row.suspect.is_empty());
     let mut lines = Vec::new();
-    // a class that is the same in all rows is not shown
+    // a class or a method that is the same in all rows is not shown
     for layout in LAYOUTS.iter().skip(usize::from(!classes)) {
-        let columns = layout.iter().filter(|c| suspect || c.0 != SUSPECT.0);
+        let columns = layout.iter().filter(|c| (suspect || c.0 != SUSPECT.0) && (methods || c.0 != METHOD.0));
         let columns: Vec<&Column> = columns.collect();
         let heads: Vec<(&str, Side)> = columns.iter().map(|c| (c.0, c.1)).collect();
         let cells: Vec<Vec<String>> = rows.iter().map(|row| columns.iter().map(|c| (c.2)(row)).collect()).collect();
@@ -249,11 +251,12 @@ pub fn plain<S: Borrow<Summary>>(summaries: &[S]) -> String {
         let s = summary.borrow();
         let ms = |ns: Option<f64>| ns.map_or("-".to_owned(), |ns| format!("{:.3}ms", ns / 1e6));
         text += &format!(
-            "{}Z {} > {} group={} dscp={} sent={} loss={:.3}% rtt_p50={} rtt_p99={} ipdv={} lossy_flows={}/{}",
+            "{}Z {} > {} group={} method={} dscp={} sent={} loss={:.3}% rtt_p50={} rtt_p99={} ipdv={} lossy_flows={}/{}",
             clock(s.end),
             s.path.src,
             s.path.dst,
             s.path.group,
+            s.path.method.name(),
             s.path.dscp.0,
             s.counts.left(),
             s.counts.loss_percent(),
@@ -344,12 +347,26 @@ path                 group   sent   loss  rtt p50      p99     ipdv  lossy flows
     }
 
     #[test]
+    fn methods_are_told_apart_where_there_are_several() {
+        let mut old = to(2, 1000, 0);
+        let mut path = (*old.path).clone();
+        path.method = MethodKind::Llama;
+        old.path = Arc::new(path);
+        let mut board = Board::new();
+        board.update(&[to(2, 1000, 0), to(3, 1000, 0)]);
+        assert!(!bare(&board.render(120, ROWS)).contains("method"));
+        board.update(&[old]);
+        let shown = bare(&board.render(120, ROWS));
+        assert!(shown.contains("method") && shown.contains("llama") && shown.contains("udp"), "{shown}");
+    }
+
+    #[test]
     fn lines_where_there_is_no_terminal() {
         let mut s = to(2, 1000, 25);
         s.suspect = vec![Suspicion::NotSent];
         assert_eq!(
             plain(&[s]),
-            "22:13:26Z 10.0.0.1 > 10.0.0.2 group=rack-a dscp=0 sent=1000 loss=2.500% rtt_p50=0.024ms rtt_p99=0.030ms ipdv=0.001ms lossy_flows=1/16 suspect=not_sent\n"
+            "22:13:26Z 10.0.0.1 > 10.0.0.2 group=rack-a method=udp dscp=0 sent=1000 loss=2.500% rtt_p50=0.024ms rtt_p99=0.030ms ipdv=0.001ms lossy_flows=1/16 suspect=not_sent\n"
         );
     }
 }

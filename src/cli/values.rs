@@ -8,7 +8,7 @@ use crate::config::dscp as class;
 use crate::config::keys;
 use crate::config::plan;
 use crate::net::features::IoChoice;
-use crate::probe::shape::{Dscp, StampPolicy};
+use crate::probe::shape::{Dscp, MethodKind, StampPolicy};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -59,16 +59,16 @@ impl FromStr for CoreList {
 pub struct Destination {
     /// Address or name, without brackets.
     pub host: String,
-    /// UDP port, [`DEFAULT_PORT`] when not written.
-    pub port: u16,
+    /// UDP port, when written.
+    pub port: Option<u16>,
 }
 
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        match self.host.contains(':') {
+            true => write!(f, "[{}]{port}", self.host),
+            false => write!(f, "{}{port}", self.host),
         }
     }
 }
@@ -78,24 +78,24 @@ impl FromStr for Destination {
 
     fn from_str(text: &str) -> Result<Destination, String> {
         let port = |s: &str| match s.parse::<u16>() {
-            Ok(port) if port > 0 => Ok(port),
+            Ok(port) if port > 0 => Ok(Some(port)),
             _ => Err(format!("`{s}` is not a UDP port; write 1 to 65535, or leave it out for {DEFAULT_PORT}")),
         };
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
             match rest.split_once(']') {
-                Some((host, "")) => (host, DEFAULT_PORT),
+                Some((host, "")) => (host, None),
                 Some((host, tail)) if tail.starts_with(':') => (host, port(&tail[1..])?),
                 _ => return Err("an address in brackets is written [2001:db8::1] or [2001:db8::1]:8100".into()),
             }
         } else if text.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()) {
-            (text, DEFAULT_PORT)
+            (text, None)
         } else {
             match text.rsplit_once(':') {
                 Some((host, _)) if host.contains(':') => {
                     return Err(format!("`{text}` is not an IPv6 address; with a port write [2001:db8::1]:8100"));
                 }
                 Some((host, tail)) => (host, port(tail)?),
-                None => (text, DEFAULT_PORT),
+                None => (text, None),
             }
         };
         if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {
@@ -240,7 +240,7 @@ pub fn source_ports(text: &str) -> Result<u32, String> {
     ranged(text, "source ports", 1, max, "a process opens no more sockets").map(|n| n as u32)
 }
 
-/// Bytes of UDP payload, as in a configuration file.
+/// Bytes of UDP payload; each method has its own limits within these.
 ///
 /// # Errors
 /// Outside the range.
@@ -288,6 +288,20 @@ pub fn stamp_policy(text: &str) -> Result<StampPolicy, String> {
             _ => Err("write all, auto, off, or N for one probe in N".into()),
         },
     }
+}
+
+/// How a probe asks: a parser of its own, since the method is the probe's and knows nothing of flags.
+pub fn method() -> impl TypedValueParser<Value = MethodKind> {
+    let names = MethodKind::ALL.map(|method| {
+        PossibleValue::new(method.name()).help(match method {
+            MethodKind::Udp => "STAMP test packets, RFC 8762",
+            MethodKind::Llama => "probes of the older LLAMA written in Go",
+            MethodKind::LlamaPython => "probes of the older LLAMA written in Python",
+        })
+    });
+    PossibleValuesParser::new(names).map(|word| {
+        MethodKind::ALL.into_iter().find(|method| method.name() == word).unwrap_or(MethodKind::Udp) // one of them
+    })
 }
 
 /// How datagrams go in and out: a parser of its own, since the choice is the network's and knows nothing of flags.
@@ -343,13 +357,13 @@ mod tests {
     #[test]
     fn destinations() {
         let to = |host: &str, port| Ok(Destination { host: host.into(), port });
-        assert_eq!("web1".parse(), to("web1", 8100));
-        assert_eq!("web1:862".parse(), to("web1", 862));
-        assert_eq!("192.0.2.1:9".parse(), to("192.0.2.1", 9));
-        assert_eq!("2001:db8::1".parse(), to("2001:db8::1", 8100));
-        assert_eq!("[2001:db8::1]".parse(), to("2001:db8::1", 8100));
-        assert_eq!("fe80::1%eth0".parse(), to("fe80::1%eth0", 8100));
-        assert_eq!("[fe80::1%eth0]:862".parse(), to("fe80::1%eth0", 862));
+        assert_eq!("web1".parse(), to("web1", None));
+        assert_eq!("web1:862".parse(), to("web1", Some(862)));
+        assert_eq!("192.0.2.1:9".parse(), to("192.0.2.1", Some(9)));
+        assert_eq!("2001:db8::1".parse(), to("2001:db8::1", None));
+        assert_eq!("[2001:db8::1]".parse(), to("2001:db8::1", None));
+        assert_eq!("fe80::1%eth0".parse(), to("fe80::1%eth0", None));
+        assert_eq!("[fe80::1%eth0]:862".parse(), to("fe80::1%eth0", Some(862)));
         for bad in
             ["", ":8100", "web1:", "web1:0", "web1:65536", "web1:http", "[::1", "[::1]8100", "a:b:c", "a/b", "a b"]
         {
@@ -427,7 +441,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn destinations_print_as_they_are_read(port in 1u16.., ip: IpAddr) {
+        fn destinations_print_as_they_are_read(port in proptest::option::of(1u16..), ip: IpAddr) {
             let there = Destination { host: ip.to_string(), port };
             prop_assert_eq!(there.to_string().parse(), Ok(there));
         }

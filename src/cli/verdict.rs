@@ -177,7 +177,7 @@ fn silence(counts: &Counts, flows: usize, port: u16, size: u16) -> Vec<String> {
     } else if counts.late > 0 {
         "replies came, all of them after the loss threshold; raise --timeout".to_owned()
     } else {
-        format!("the host is down, no reflector answers on UDP port {port}, it wants another key (--key-file), or a firewall drops it; one broken path of several would spare some flows")
+        format!("the host is down, no reflector answers on UDP port {port}, it wants another key (--key-file) or method (--method), or a firewall drops it; one broken path of several would spare some flows")
     });
     if size > FRAME && counts.refused == 0 {
         says.push(format!("probes of {size} bytes need jumbo frames or fragments, which are dropped in many places: try without --size"));

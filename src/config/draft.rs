@@ -76,7 +76,7 @@ impl PortDraft {
                 port_name: name.to_string(),
                 method: MethodKind::Udp,
                 dscp: Dscp(0),
-                size: super::keys::MIN_SIZE,
+                size: MethodKind::Udp.sizes(false).usual,
                 stamps: StampPolicy::Auto,
                 key: None,
             },

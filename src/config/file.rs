@@ -11,7 +11,7 @@ use super::reader::{Fields, KeyPath, Reader};
 use super::scalar;
 use super::yaml::{Node, Value, quote};
 use super::{dscp, key_file};
-use crate::probe::shape::{Dscp, Key, MethodKind, Pacing, StampPolicy};
+use crate::probe::shape::{Dscp, Key, MethodKind, Pacing, Sizes, StampPolicy};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Methods that are planned; asking for one says so.
-const LATER_METHODS: &[&str] = &["llama", "tcp-syn", "icmp"];
+const LATER_METHODS: &[&str] = &["tcp-syn", "icmp"];
 /// Probes per transmit stamp at most.
 const MAX_SAMPLING: f64 = 1_000_000.0;
 /// Tags that are added to every summary and would be overwritten.
@@ -135,8 +135,8 @@ fn port(name: &str, node: &Node<'_>, directory: &Path, path: &KeyPath<'_>, reade
     port.shape.dscp = class(&fields, path, reader);
     port.shape.stamps = stamps(&fields, path, reader);
     port.shape.method = method(&fields, path, reader);
-    port.shape.key = key(&fields, directory, path, reader);
-    port.shape.size = size(&fields, port.shape.key.is_some() || fields.get("key_file").is_some(), path, reader);
+    port.shape.key = key(&fields, port.shape.method, directory, path, reader);
+    port.shape.size = size(&fields, port.shape.method, path, reader);
     port
 }
 
@@ -193,20 +193,27 @@ fn method(fields: &Fields<'_, '_>, path: &KeyPath<'_>, reader: &mut Reader) -> M
         }
         _ => None,
     };
-    match later {
-        Some((place, later)) => {
-            reader.error(place, &path.name("method"), format!("`{later}` is not available yet"), "use udp");
-        }
-        None => {
-            // there is one word; a wrong one is noted
-            reader.word(fields, "method", path);
-        }
+    if let Some((place, later)) = later {
+        reader.error(place, &path.name("method"), format!("`{later}` is not available yet"), "use udp");
+        return MethodKind::Udp;
     }
-    MethodKind::Udp
+    let word = reader.word(fields, "method", path); // a wrong one is noted
+    MethodKind::ALL.into_iter().find(|method| Some(method.name()) == word).unwrap_or(MethodKind::Udp)
 }
 
-fn key(fields: &Fields<'_, '_>, directory: &Path, path: &KeyPath<'_>, reader: &mut Reader) -> Option<Arc<Key>> {
+fn key(
+    fields: &Fields<'_, '_>,
+    method: MethodKind,
+    directory: &Path,
+    path: &KeyPath<'_>,
+    reader: &mut Reader,
+) -> Option<Arc<Key>> {
     let text = reader.text(fields, "key_file", path)?;
+    if method != MethodKind::Udp {
+        let what = format!("probes of method {} cannot be authenticated", method.name());
+        reader.problems.error(text.place, &path.name("key_file").to_string(), what, "remove it, or use method udp");
+        return None;
+    }
     match key_file::read(&directory.join(text.value)) {
         Ok(key) => {
             if key.0.len() < 16 {
@@ -223,15 +230,28 @@ fn key(fields: &Fields<'_, '_>, directory: &Path, path: &KeyPath<'_>, reader: &m
     }
 }
 
-fn size(fields: &Fields<'_, '_>, keyed: bool, path: &KeyPath<'_>, reader: &mut Reader) -> u16 {
+fn size(fields: &Fields<'_, '_>, method: MethodKind, path: &KeyPath<'_>, reader: &mut Reader) -> u16 {
+    let keyed = method == MethodKind::Udp && fields.get("key_file").is_some();
+    let Sizes { least, most, usual } = method.sizes(keyed);
     let size = reader.number(fields, "size", path);
     let bytes = size.value as u16;
-    let Some(place) = size.place else { return if keyed { keys::MIN_SIZE_KEYED } else { keys::MIN_SIZE } };
-    if keyed && bytes < keys::MIN_SIZE_KEYED {
-        let what =
-            format!("{bytes} bytes asked, an authenticated probe has {} to {}", keys::MIN_SIZE_KEYED, keys::MAX_SIZE);
-        reader.error(place, &path.name("size"), what, "raise it, or remove key_file");
-        return keys::MIN_SIZE_KEYED;
+    let Some(place) = size.place else { return usual };
+    if !(least..=most).contains(&bytes) {
+        let (what, remedy) = match method {
+            MethodKind::Udp if keyed => (
+                format!("{bytes} bytes asked, an authenticated probe has {least} to {most}"),
+                "raise it, or remove key_file",
+            ),
+            MethodKind::LlamaPython => {
+                (format!("{bytes} bytes asked, a probe of method {} has {usual}", method.name()), "remove it")
+            }
+            _ => (
+                format!("{bytes} bytes asked, {least} to {most} possible"),
+                if bytes < least { "raise it" } else { "lower it" },
+            ),
+        };
+        reader.error(place, &path.name("size"), what, remedy);
+        return usual;
     }
     if bytes > 1472 {
         let what = format!("{bytes} bytes are more than 1472, what fits into a frame of 1500");

@@ -3,6 +3,9 @@
 //! The table drives reading (range, default), the detection of unknown keys and the check that
 //! `docs/configuration.md` is complete. Read [`Key`] first. Not responsible for conditions between keys.
 
+use crate::probe::shape::{LONGEST, MethodKind};
+use crate::wire::llama::go;
+
 /// Who defined a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -62,17 +65,18 @@ const fn key(
     Key { section, name, unit, range, default, origin }
 }
 
-/// Payload of a probe at most: a reflector answers none that is longer, and a jumbo frame carries no more.
-pub const MAX_SIZE: u16 = 9000;
-/// Payload of a STAMP packet at least (RFC 8762 §4.2.1).
-pub const MIN_SIZE: u16 = 44;
-/// Payload of an authenticated STAMP packet at least (RFC 8762 §4.2.2).
-pub const MIN_SIZE_KEYED: u16 = 112;
+/// Payload of a probe at most.
+pub const MAX_SIZE: u16 = LONGEST as u16;
+/// Payload of the shortest probe of any method; each has its own limits: [`MethodKind::sizes`].
+pub const MIN_SIZE: u16 = go::SentProbe::<&[u8]>::LEAST_LEN as u16;
 /// UDP ports from 1024 up: source ports one address can have without privileges.
 pub const MAX_COUNT: u32 = 65_536 - 1_024;
 
 use Origin::{Ours, Upstream, UpstreamIgnored};
 use Range::{Number, Text, Whole, Words};
+
+/// Names of the methods.
+const METHODS: &[&str] = &[MethodKind::ALL[0].name(), MethodKind::ALL[1].name(), MethodKind::ALL[2].name()];
 
 /// Sections whose keys are fixed, as they appear in [`Key::section`].
 pub(super) const ROOT: &str = "";
@@ -103,7 +107,7 @@ pub const KEYS: &[Key] = &[
     key(PORT, "dscp", "", Text("0 to 63 or a name"), "DF", Ours),
     key(PORT, "size", "bytes", Whole(MIN_SIZE as f64, MAX_SIZE as f64), "44", Ours),
     key(PORT, "tx_timestamps", "", Text("all, auto, off, or 1 to 1000000"), "auto", Ours),
-    key(PORT, "method", "", Words(&["udp"]), "udp", Ours),
+    key(PORT, "method", "", Words(METHODS), "udp", Ours),
     key(PORT, "key_file", "", Text("path"), "(none)", Ours),
     key(GROUP_ENTRY, "port", "", Text("name in ports"), "default", Upstream),
     key(GROUP_ENTRY, "count", "", Whole(1.0, MAX_COUNT as f64), "1", Upstream),

@@ -5,7 +5,7 @@
 use super::dscp;
 use super::plan::{Plan, SLOT_BYTES, Test};
 use super::problem::Warnings;
-use crate::probe::shape::Pacing;
+use crate::probe::shape::{MethodKind, Pacing};
 use crate::summary::tally::Layout;
 use serde::Serialize;
 use std::collections::{BTreeSet, HashSet};
@@ -97,6 +97,8 @@ pub struct TestReport {
     pub pacing: &'static str,
     /// Classes, by name where they have one.
     pub classes: Vec<String>,
+    /// How its probes ask, as in the configuration.
+    pub methods: Vec<&'static str>,
     /// Probes per second to one target.
     pub probes_per_second_per_target: f64,
     /// Probes per second from one source port.
@@ -186,6 +188,7 @@ impl TestReport {
         let source_ports = of_one.map(|flow| flow.source).collect::<HashSet<u32>>().len();
         let per_target = if targets.is_empty() { 0.0 } else { test.rate() / targets.len() as f64 };
         let mut classes: Vec<String> = Vec::new();
+        let methods: BTreeSet<MethodKind> = shapes.iter().map(|shape| plan.shapes[*shape as usize].method).collect();
         for shape in shapes {
             let dscp = plan.shapes[shape as usize].dscp;
             let name = dscp::name(dscp).map_or(dscp.0.to_string(), str::to_string);
@@ -205,6 +208,7 @@ impl TestReport {
                 Pacing::Poisson => "poisson",
             },
             classes,
+            methods: methods.into_iter().map(MethodKind::name).collect(),
             probes_per_second_per_target: per_target,
             probes_per_second_per_source_port: if source_ports == 0 { 0.0 } else { test.rate() / source_ports as f64 },
             probes_per_second: test.rate(),

@@ -1,5 +1,7 @@
 //! What probes look like and when they are due, as values without optional parts.
 
+use crate::wire::llama::{go, python};
+use crate::wire::stamp::Mode;
 use std::sync::Arc;
 
 /// Differentiated services code point, 0 to 63 (RFC 2474).
@@ -18,6 +20,49 @@ impl Dscp {
 pub enum MethodKind {
     /// STAMP test packets over UDP (RFC 8762).
     Udp,
+    /// Probes of upstream's Go generation.
+    Llama,
+    /// Probes of upstream's Python generation.
+    LlamaPython,
+}
+
+impl MethodKind {
+    /// All of them.
+    pub const ALL: [MethodKind; 3] = [MethodKind::Udp, MethodKind::Llama, MethodKind::LlamaPython];
+
+    /// Its name in configurations and in every output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            MethodKind::Udp => "udp",
+            MethodKind::Llama => "llama",
+            MethodKind::LlamaPython => "llama-python",
+        }
+    }
+
+    /// Which bytes of UDP payload a probe may have, with a key or without, and has when not told.
+    pub fn sizes(self, keyed: bool) -> Sizes {
+        let (least, most, usual) = match self {
+            MethodKind::Udp if keyed => (Mode::Authenticated.base_len(), LONGEST, Mode::Authenticated.base_len()),
+            MethodKind::Udp => (Mode::Open.base_len(), LONGEST, Mode::Open.base_len()),
+            MethodKind::Llama => (go::SentProbe::<&[u8]>::LEAST_LEN, LONGEST, go::USUAL_LEN),
+            MethodKind::LlamaPython => (python::LEN, python::LEN, python::LEN),
+        };
+        Sizes { least: least as u16, most: most as u16, usual: usual as u16 } // all below LONGEST
+    }
+}
+
+/// Payload of a probe at most: a reflector answers none that is longer, and a jumbo frame carries no more.
+pub const LONGEST: usize = 9000;
+
+/// Sizes of a method's probes, bytes of UDP payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// At least.
+    pub least: u16,
+    /// At most.
+    pub most: u16,
+    /// When not told.
+    pub usual: u16,
 }
 
 /// When the probes of a test are due.
@@ -61,7 +106,7 @@ pub struct Shape {
     pub method: MethodKind,
     /// Its class.
     pub dscp: Dscp,
-    /// UDP payload bytes, 44 or more (112 or more with a key).
+    /// UDP payload bytes, within [`MethodKind::sizes`].
     pub size: u16,
     /// Which probes are stamped on transmit.
     pub stamps: StampPolicy,

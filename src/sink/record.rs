@@ -208,9 +208,7 @@ pub(super) fn flow_loss_percent(flow: &FlowSummary) -> f64 {
 
 /// The method's name in every output.
 pub fn method_name(method: MethodKind) -> &'static str {
-    match method {
-        MethodKind::Udp => "udp",
-    }
+    method.name()
 }
 
 /// The suspicion's name in every output.

@@ -9,7 +9,7 @@ use crate::cli::{layout, ping_json, progress, signals};
 use crate::collector::{Collector, Options, samples};
 use crate::config::plan::{Plan, Single, Target};
 use crate::config::{Surroundings, System};
-use crate::probe::shape::{MethodKind, Pacing, Shape};
+use crate::probe::shape::{Pacing, Shape};
 use crate::summary::Summary;
 use crate::summary::accumulator::Accumulator;
 use anyhow::{Context, anyhow};
@@ -144,7 +144,7 @@ fn resolve(args: &PingArgs) -> anyhow::Result<SocketAddr> {
         .iter()
         .find(|ip| wanted(ip))
         .ok_or_else(|| anyhow!("{host}: has only {found:?}, none of the family asked for; drop -4, -6 or --source"))?;
-    Ok(SocketAddr::new(*ip, args.target.port))
+    Ok(SocketAddr::new(*ip, args.port()))
 }
 
 fn plan(args: &PingArgs, address: SocketAddr) -> Result<Plan, Failure> {
@@ -155,7 +155,7 @@ fn plan(args: &PingArgs, address: SocketAddr) -> Result<Plan, Failure> {
         pacing: Pacing::Periodic,
         shape: Shape {
             port_name: String::new(),
-            method: MethodKind::Udp,
+            method: args.method,
             dscp: args.dscp,
             size: args.payload(),
             stamps: args.tx_timestamps,

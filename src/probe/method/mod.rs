@@ -2,8 +2,9 @@
 //!
 //! Responsible for turning a sequence number and an instant into a probe's bytes, and a reply's bytes
 //! back into them. Not responsible for whether a reply was expected ([`super::inflight`]).
-//! One format per file; [`Method`] picks. Read [`Method`] first.
+//! STAMP and upstream's formats have a file each; [`Method`] picks. Read [`Method`] first.
 
+mod llama;
 mod stamp;
 
 use super::Seq;
@@ -27,7 +28,8 @@ pub struct Reply {
 /// Why bytes are not a reply; counted, never logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
-    /// Shorter than the format, a field out of its range, or our own probe sent back as it was.
+    /// Shorter than the format, a field out of its range, another collector's, or our own probe sent back as it was
+    /// where that is no reply.
     Malformed,
     /// The HMAC does not fit.
     Unauthentic,
@@ -42,6 +44,8 @@ pub struct Method(Format);
 #[derive(Clone, Debug)]
 enum Format {
     Stamp(stamp::Stamp),
+    Llama(llama::Llama),
+    LlamaPython(llama::LlamaPython),
 }
 
 impl Method {
@@ -52,13 +56,17 @@ impl Method {
     pub fn new(shape: &Shape, ssid: u16) -> Method {
         match shape.method {
             MethodKind::Udp => Method(Format::Stamp(stamp::Stamp::new(shape, ssid))),
+            MethodKind::Llama => Method(Format::Llama(llama::Llama::new(shape))),
+            MethodKind::LlamaPython => Method(Format::LlamaPython(llama::LlamaPython::new(shape))),
         }
     }
 
-    /// The same, with probes that say how good the local clock is; unsynchronised unless told.
+    /// The same, with probes that say how good the local clock is; unsynchronised unless told. Upstream's have no
+    /// room for it.
     pub fn with_clock(self, clock: ErrorEstimate) -> Method {
         match self.0 {
             Format::Stamp(stamp) => Method(Format::Stamp(stamp.with_clock(clock))),
+            Format::Llama(_) | Format::LlamaPython(_) => self,
         }
     }
 
@@ -66,6 +74,8 @@ impl Method {
     pub fn len(&self) -> usize {
         match &self.0 {
             Format::Stamp(stamp) => stamp.len(),
+            Format::Llama(llama) => llama.len(),
+            Format::LlamaPython(llama) => llama.len(),
         }
     }
 
@@ -80,6 +90,8 @@ impl Method {
     pub fn write(&self, seq: Seq, now: Wall, buf: &mut [u8]) -> usize {
         match &self.0 {
             Format::Stamp(stamp) => stamp.write(seq, now, buf),
+            Format::Llama(llama) => llama.write(seq, now, buf),
+            Format::LlamaPython(llama) => llama.write(seq, now, buf),
         }
     }
 
@@ -91,6 +103,8 @@ impl Method {
     pub fn read(&self, bytes: &[u8]) -> Result<Reply, Unreadable> {
         match &self.0 {
             Format::Stamp(stamp) => stamp.read(bytes),
+            Format::Llama(llama) => llama.read(bytes),
+            Format::LlamaPython(llama) => llama.read(bytes),
         }
     }
 
@@ -98,6 +112,8 @@ impl Method {
     pub fn read_quoted(&self, bytes: &[u8]) -> Option<Seq> {
         match &self.0 {
             Format::Stamp(stamp) => stamp.read_quoted(bytes),
+            Format::Llama(llama) => llama.read_quoted(bytes),
+            Format::LlamaPython(llama) => llama.read_quoted(bytes),
         }
     }
 }
