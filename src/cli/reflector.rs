@@ -2,7 +2,7 @@
 
 use super::layout::{self, Side};
 use super::units::{count, percent, rate};
-use crate::reflector::counters::{self, DropReason};
+use crate::reflector::counters::{self, Answered, DropReason};
 use crate::time::Monotonic;
 use std::net::SocketAddr;
 
@@ -18,6 +18,8 @@ pub struct Totals {
     pub replied: u64,
     /// Replies of those that the network refused.
     pub send_failed: u64,
+    /// Those replies by the probe's format.
+    pub formats: Vec<(&'static str, u64)>,
     /// Packets not answered, by reason.
     pub dropped: Vec<(&'static str, u64)>,
     /// What else is worth knowing, such as drops by the sockets.
@@ -27,15 +29,18 @@ pub struct Totals {
 impl From<&counters::Totals> for Totals {
     fn from(totals: &counters::Totals) -> Totals {
         let dropped = DropReason::ALL.map(|reason| (reason.name(), totals.dropped.of(reason)));
+        let formats = Answered::ALL.map(|format| (format.name(), totals.formats.of(format)));
         // the rest of the list: what is neither an answer nor a drop
         let shown = |name: &str| {
-            ["received", "replied", "send_failed"].contains(&name) || dropped.iter().any(|(reason, _)| *reason == name)
+            ["received", "replied", "send_failed"].contains(&name)
+                || formats.iter().chain(&dropped).any(|(listed, _)| *listed == name)
         };
         Totals {
             received: totals.received,
             replied: totals.replied,
             send_failed: totals.send_failed,
             notes: totals.entries().filter(|(name, _)| !shown(name)).collect(),
+            formats: formats.into(),
             dropped: dropped.into(),
         }
     }
@@ -106,6 +111,10 @@ pub fn totals(totals: &Totals) -> String {
     let dropped: u64 = totals.dropped.iter().map(|(_, n)| n).sum();
     let mut rows = vec![row("received".into(), totals.received, String::new())];
     rows.push(row("answered".into(), totals.replied, share(totals.replied)));
+    // what all replies are says nothing new, unless it is what one waits to see the end of
+    if totals.formats.iter().any(|(name, n)| *n > 0 && *name != Answered::Stamp.name()) {
+        rows.extend(parts(&totals.formats).into_iter().map(|(name, n)| row(name, n, share(n))));
+    }
     if totals.send_failed > 0 {
         rows.push(row("  not taken by the network".into(), totals.send_failed, share(totals.send_failed)));
     }
@@ -129,6 +138,7 @@ mod tests {
             received,
             replied: received - 3,
             send_failed: 0,
+            formats: vec![("replied_stamp", received - 3), ("replied_llama", 0)],
             dropped: vec![("too_short", 3), ("rate_limit", 0)],
             notes: vec![("sessions", 0), ("local_drops", 7)],
         }
@@ -167,7 +177,8 @@ mod tests {
         all.network.local_drops = 3;
         let totals = Totals::from(&all);
         assert_eq!(totals.dropped.len(), DropReason::ALL.len());
-        assert_eq!(3 + totals.dropped.len() + totals.notes.len(), all.entries().count());
+        assert_eq!(totals.formats.len(), Answered::ALL.len());
+        assert_eq!(3 + totals.formats.len() + totals.dropped.len() + totals.notes.len(), all.entries().count());
         assert!(totals.dropped.contains(&("too_short", 1)));
         assert!(totals.notes.contains(&("sessions", 5)) && totals.notes.contains(&("local_drops", 3)));
     }
@@ -183,6 +194,25 @@ dropped           3  0.30 %
   too short       3  0.30 %
 besides
   local drops     7
+";
+        assert!(shown == expected, "{shown}");
+    }
+
+    #[test]
+    fn old_collectors_are_seen_in_the_totals() {
+        let mut all = counters::Totals { received: 10, replied: 9, ..counters::Totals::default() };
+        all.formats.count(Answered::Stamp);
+        (0..8).for_each(|_| all.formats.count(Answered::LlamaPython));
+        all.dropped.count(DropReason::EmptyTos);
+        let shown = totals(&Totals::from(&all));
+        let expected = "\
+packets
+received                10
+answered                 9  90.0 %
+  replied stamp          1  10.0 %
+  replied llama python   8  80.0 %
+dropped                  1  10.0 %
+  empty tos              1  10.0 %
 ";
         assert!(shown == expected, "{shown}");
     }

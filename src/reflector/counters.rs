@@ -14,7 +14,19 @@ pub enum DropReason {
     TooLong,
     /// Fits no format; also what a reply looks like.
     Unrecognised,
-    /// An open packet on a listener with a key.
+    /// A probe of upstream's Go generation in which a field goes on behind the end.
+    TruncatedField,
+    /// One in which a varint is longer than 64 bits.
+    LongVarint,
+    /// One in which a field is not what it can be.
+    MalformedField,
+    /// One whose signature is not of ten octets.
+    WrongSignature,
+    /// One without the traffic-class byte it wants, which ended upstream's reflector.
+    EmptyTos,
+    /// Begins as a probe of upstream's Python generation and is not 36 octets.
+    WrongSize,
+    /// An open packet, or one of upstream's, on a listener with a key.
     NotAuthenticated,
     /// The HMAC does not fit.
     Unauthentic,
@@ -30,10 +42,16 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [DropReason; 9] = [
+    pub const ALL: [DropReason; 15] = [
         DropReason::TooShort,
         DropReason::TooLong,
         DropReason::Unrecognised,
+        DropReason::TruncatedField,
+        DropReason::LongVarint,
+        DropReason::MalformedField,
+        DropReason::WrongSignature,
+        DropReason::EmptyTos,
+        DropReason::WrongSize,
         DropReason::NotAuthenticated,
         DropReason::Unauthentic,
         DropReason::OtherReflector,
@@ -48,6 +66,12 @@ impl DropReason {
             DropReason::TooShort => "too_short",
             DropReason::TooLong => "too_long",
             DropReason::Unrecognised => "unrecognised",
+            DropReason::TruncatedField => "truncated_field",
+            DropReason::LongVarint => "long_varint",
+            DropReason::MalformedField => "malformed_field",
+            DropReason::WrongSignature => "wrong_signature",
+            DropReason::EmptyTos => "empty_tos",
+            DropReason::WrongSize => "wrong_size",
             DropReason::NotAuthenticated => "not_authenticated",
             DropReason::Unauthentic => "unauthentic",
             DropReason::OtherReflector => "other_reflector",
@@ -80,6 +104,49 @@ impl Dropped {
     }
 }
 
+/// A format that is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Answered {
+    /// STAMP, also from TWAMP Light senders.
+    Stamp,
+    /// Upstream's Go generation.
+    Llama,
+    /// Upstream's Python generation.
+    LlamaPython,
+}
+
+impl Answered {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Answered; 3] = [Answered::Stamp, Answered::Llama, Answered::LlamaPython];
+
+    /// Its name in reports: `snake_case`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Answered::Stamp => "replied_stamp",
+            Answered::Llama => "replied_llama",
+            Answered::LlamaPython => "replied_llama_python",
+        }
+    }
+}
+
+/// Replies by format. When one of upstream's no longer grows, its last collector is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replied([u64; Answered::ALL.len()]);
+
+impl Replied {
+    /// Counts one.
+    #[inline]
+    pub fn count(&mut self, format: Answered) {
+        self.0[format as usize] += 1;
+    }
+
+    /// How many in this format.
+    pub fn of(&self, format: Answered) -> u64 {
+        self.0[format as usize]
+    }
+}
+
 /// What a responder counts beside replies and drops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
@@ -106,6 +173,8 @@ pub struct Totals {
     pub replied: u64,
     /// Replies of those that the network refused.
     pub send_failed: u64,
+    /// Replies by format; together they are `replied`.
+    pub formats: Replied,
     /// Datagrams without a reply, by reason.
     pub dropped: Dropped,
     /// Noteworthy about those with one.
@@ -115,7 +184,7 @@ pub struct Totals {
 }
 
 /// Numbers in a [`Totals`].
-const CELLS: usize = 3 + DropReason::ALL.len() + 6 + 6;
+const CELLS: usize = 3 + Answered::ALL.len() + DropReason::ALL.len() + 6 + 6;
 
 impl Totals {
     /// Adds what another worker did.
@@ -144,25 +213,14 @@ impl Totals {
             "ring_overflows",
             "receive_errors",
         ];
-        BEFORE.into_iter().chain(DropReason::ALL.map(DropReason::name)).chain(AFTER).zip(self.cells())
+        let formats = Answered::ALL.map(Answered::name);
+        let reasons = DropReason::ALL.map(DropReason::name);
+        BEFORE.into_iter().chain(formats).chain(reasons).chain(AFTER).zip(self.cells())
     }
 
     fn cells(&self) -> [u64; CELLS] {
-        let [short, long, unrecognised, open, unauthentic, reflector, unicast, rate, source] = self.dropped.0;
         let (notes, network) = (&self.notes, &self.network);
-        [
-            self.received,
-            self.replied,
-            self.send_failed,
-            short,
-            long,
-            unrecognised,
-            open,
-            unauthentic,
-            reflector,
-            unicast,
-            rate,
-            source,
+        let after = [
             notes.sessions,
             notes.sessions_full,
             notes.sources_forgotten,
@@ -175,50 +233,42 @@ impl Totals {
             network.rearmed,
             network.ring_overflows,
             network.receive_errors,
-        ]
+        ];
+        let before = [self.received, self.replied, self.send_failed];
+        let parts = [&before[..], &self.formats.0, &self.dropped.0, &after];
+        let mut cells = [0; CELLS];
+        for (cell, value) in cells.iter_mut().zip(parts.into_iter().flatten()) {
+            *cell = *value;
+        }
+        cells
     }
 
     fn from_cells(cells: [u64; CELLS]) -> Totals {
-        let [
-            received,
-            replied,
-            send_failed,
-            short,
-            long,
-            unrecognised,
-            open,
-            unauthentic,
-            reflector,
-            unicast,
-            rate,
-            source,
-            sessions,
-            sessions_full,
-            sources_forgotten,
-            malformed_tlvs,
-            unauthentic_tlvs,
-            refused_dscps,
-            local_drops,
-            truncated,
-            unstamped,
-            rearmed,
-            ring_overflows,
-            receive_errors,
-        ] = cells;
+        let mut cells = cells.into_iter();
+        let mut next = || cells.next().unwrap_or(0);
+        // fields are filled in the order they are written here: that of the cells
         Totals {
-            received,
-            replied,
-            send_failed,
-            dropped: Dropped([short, long, unrecognised, open, unauthentic, reflector, unicast, rate, source]),
+            received: next(),
+            replied: next(),
+            send_failed: next(),
+            formats: Replied(std::array::from_fn(|_| next())),
+            dropped: Dropped(std::array::from_fn(|_| next())),
             notes: Notes {
-                sessions,
-                sessions_full,
-                sources_forgotten,
-                malformed_tlvs,
-                unauthentic_tlvs,
-                refused_dscps,
+                sessions: next(),
+                sessions_full: next(),
+                sources_forgotten: next(),
+                malformed_tlvs: next(),
+                unauthentic_tlvs: next(),
+                refused_dscps: next(),
             },
-            network: NetCounters { local_drops, truncated, unstamped, rearmed, ring_overflows, receive_errors },
+            network: NetCounters {
+                local_drops: next(),
+                truncated: next(),
+                unstamped: next(),
+                rearmed: next(),
+                ring_overflows: next(),
+                receive_errors: next(),
+            },
         }
     }
 }
@@ -274,6 +324,18 @@ mod tests {
         for (number, reason) in DropReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, number);
         }
+        for (number, format) in Answered::ALL.into_iter().enumerate() {
+            assert_eq!(format as usize, number);
+        }
+    }
+
+    #[test]
+    fn every_number_has_a_cell_of_its_own() {
+        let totals = all_different();
+        let cells: [u64; CELLS] = std::array::from_fn(|at| at as u64 + 1);
+        assert_eq!(totals.cells(), cells);
+        let names: std::collections::HashSet<_> = totals.entries().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), CELLS);
     }
 
     #[test]
@@ -282,8 +344,17 @@ mod tests {
         totals.dropped.count(DropReason::RateLimit);
         totals.notes.refused_dscps = 2;
         totals.network.receive_errors = 3;
+        totals.formats.count(Answered::LlamaPython);
+        totals.dropped.count(DropReason::EmptyTos);
         let named: Vec<_> = totals.entries().filter(|&(_, value)| value > 0).collect();
-        assert_eq!(named, [("rate_limit", 1), ("refused_dscps", 2), ("receive_errors", 3)]);
+        let expected = [
+            ("replied_llama_python", 1),
+            ("empty_tos", 1),
+            ("rate_limit", 1),
+            ("refused_dscps", 2),
+            ("receive_errors", 3),
+        ];
+        assert_eq!(named, expected);
         assert_eq!(totals.entries().count(), CELLS);
     }
 

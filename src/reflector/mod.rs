@@ -15,7 +15,7 @@ pub mod serve;
 mod table;
 pub mod worker;
 
-pub use counters::{DropReason, Published, Totals};
+pub use counters::{Answered, DropReason, Published, Totals};
 
 use crate::net::features::IoChoice;
 use crate::net::{Network, SocketSpec};
@@ -47,7 +47,7 @@ pub struct Options {
     pub max_pps: Option<u64>,
     /// Packets per second answered to one IPv4 address or IPv6 /64; each worker counts for itself.
     pub max_pps_per_source: Option<u64>,
-    /// Answer authenticated STAMP with this key, and nothing else.
+    /// Answer authenticated STAMP with this key, and nothing else: no open STAMP, none of upstream's formats.
     pub key: Option<Key>,
     /// Count replies per session, so that senders can tell forward from reverse loss.
     pub stateful: bool,

@@ -3,10 +3,10 @@
 //! Two steps, so that T3 is taken after everything that takes time: [`Responder::admit`] decides and counts,
 //! [`Responder::write`] fills in the reply. Never allocates after [`Responder::new`]. Read [`Setup`] first.
 
-use super::counters::{DropReason, Dropped, Notes};
+use super::counters::{Answered, DropReason, Dropped, Notes, Replied};
 use super::extensions::{self, Extensions, SeenClass};
 use super::rate::{Rate, Used};
-use super::recognise::{Kind, recognise};
+use super::recognise::{Kind, recognise, without_key};
 use super::table::{Found, Table};
 use crate::time::{Monotonic, Wall, nanos};
 use crate::wire::REFLECTOR_PORTS;
@@ -97,6 +97,23 @@ pub struct Arrival<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Admitted<'a> {
     bytes: &'a [u8],
+    form: Form,
+    /// The traffic-class byte the reply leaves with: the DSCP asked for, else the probe's own; ECN 0.
+    pub traffic_class: u8,
+}
+
+/// What a reply consists of.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// The fields of STAMP.
+    Stamp(Stamped),
+    /// The probe's own bytes: upstream's formats.
+    Echo,
+}
+
+/// What a STAMP reply is written from.
+#[derive(Clone, Copy, Debug)]
+struct Stamped {
     mode: Mode,
     asked: Sender,
     seq: u32,
@@ -104,8 +121,6 @@ pub struct Admitted<'a> {
     hop_limit: u8,
     extensions: Extensions,
     seen: SeenClass,
-    /// The traffic-class byte the reply leaves with: the DSCP asked for, else the probe's own; ECN 0.
-    pub traffic_class: u8,
 }
 
 /// A reply written by [`Responder::respond`].
@@ -132,6 +147,8 @@ pub struct Responder {
     sessions: Option<Table<Session, 5>>,
     used: Used,
     sources: Option<Table<Used, 2>>,
+    /// Packets answered.
+    pub replied: Replied,
     /// Packets not answered.
     pub dropped: Dropped,
     /// Noteworthy about those that were.
@@ -145,6 +162,7 @@ impl Responder {
             sessions: (setup.sessions > 0).then(|| Table::new(setup.sessions, setup.seed)),
             sources: setup.source_rate.is_some().then(|| Table::new(setup.sources, setup.seed)),
             used: Used::default(),
+            replied: Replied::default(),
             dropped: Dropped::default(),
             notes: Notes::default(),
             setup,
@@ -169,42 +187,65 @@ impl Responder {
         if bytes.len() > self.setup.longest {
             return Err(DropReason::TooLong);
         }
-        let Kind::Stamp(mode) = recognise(bytes, self.setup.signer.is_some())?;
+        let kind = recognise(bytes, self.setup.signer.is_some())?;
         self.check_peer(arrival)?;
-        let packet = SenderPacket::new_checked(bytes, mode).map_err(|_| DropReason::TooShort)?;
         if let Some(signer) = &self.setup.signer
             && !signer.verify_base(bytes)
         {
-            return Err(DropReason::Unauthentic);
+            return Err(without_key(bytes).unwrap_or(DropReason::Unauthentic));
         }
         self.check_rates(now, arrival.from.ip())?;
+        let (format, admitted) = match kind {
+            Kind::Stamp(mode) => (Answered::Stamp, self.stamp(now, arrival, mode)?),
+            Kind::Llama { tos } => (Answered::Llama, self.echo(arrival, tos)),
+            Kind::LlamaPython { tos } => (Answered::LlamaPython, self.echo(arrival, tos)),
+        };
+        self.replied.count(format);
+        Ok(admitted)
+    }
 
+    #[inline]
+    fn stamp<'a>(&mut self, now: Monotonic, arrival: &Arrival<'a>, mode: Mode) -> Result<Admitted<'a>, DropReason> {
+        let bytes = arrival.bytes;
+        let packet = SenderPacket::new_checked(bytes, mode).map_err(|_| DropReason::TooShort)?;
         let asked = Sender::parse(&packet);
-        let extensions = match &bytes[mode.base_len()..] {
+        let extensions = match packet.tail() {
             [] => Extensions::default(),
             tail => extensions::examine(tail, asked.seq, mode, self.setup.signer.as_ref()),
         };
-        let received_class = arrival.traffic_class.unwrap_or(0);
-        let refused = extensions.wanted_dscp.is_some_and(|dscp| !self.setup.dscps.contains(dscp));
-        // RFC 8972 §4.4: the DSCP asked for if the policy allows it, else the one the probe came with
-        let traffic_class = match extensions.wanted_dscp {
-            Some(dscp) if !refused => dscp << 2,
-            _ => received_class & !0x03,
-        };
+        let (traffic_class, refused) = self.class(arrival, extensions.wanted_dscp);
         self.notes.malformed_tlvs += u64::from(extensions.malformed);
         self.notes.unauthentic_tlvs += u64::from(extensions.unauthentic);
-        self.notes.refused_dscps += u64::from(refused);
-        Ok(Admitted {
-            bytes,
+        let stamped = Stamped {
             mode,
             asked,
             seq: self.next_seq(now, arrival, &asked),
             received: arrival.received,
             hop_limit: arrival.hop_limit.unwrap_or(0),
             extensions,
-            seen: SeenClass { traffic_class: received_class, refused },
-            traffic_class,
-        })
+            seen: SeenClass { traffic_class: arrival.traffic_class.unwrap_or(0), refused },
+        };
+        Ok(Admitted { bytes, form: Form::Stamp(stamped), traffic_class })
+    }
+
+    /// A probe of upstream's. Its reflectors set the whole byte that it asks for; here the two ECN bits stay 00, as
+    /// in every reply: with others a reply would claim to be of a sender that slows down when it is told of
+    /// congestion (RFC 3168 §5), and routers would mark it where they drop what they are asked to measure.
+    fn echo<'a>(&mut self, arrival: &Arrival<'a>, tos: u8) -> Admitted<'a> {
+        let (traffic_class, _) = self.class(arrival, Some(tos >> 2));
+        Admitted { bytes: arrival.bytes, form: Form::Echo, traffic_class }
+    }
+
+    /// The traffic-class byte of a reply, and whether the policy refused the DSCP wanted. RFC 8972 §4.4: the DSCP asked
+    /// for if the policy allows it, else the one the probe came with.
+    #[inline]
+    fn class(&mut self, arrival: &Arrival<'_>, wanted: Option<u8>) -> (u8, bool) {
+        let refused = wanted.is_some_and(|dscp| !self.setup.dscps.contains(dscp));
+        self.notes.refused_dscps += u64::from(refused);
+        match wanted {
+            Some(dscp) if !refused => (dscp << 2, false),
+            _ => (arrival.traffic_class.unwrap_or(0) & !0x03, refused),
+        }
     }
 
     /// Writes the reply into `out` and returns its length, that of the probe; 0, and nothing written, when
@@ -212,20 +253,27 @@ impl Responder {
     #[inline]
     pub fn write(&self, admitted: &Admitted<'_>, t3: Wall, out: &mut [u8]) -> usize {
         let Some(out) = out.get_mut(..admitted.bytes.len()) else { return 0 };
-        let Some((base, tail)) = out.split_at_mut_checked(admitted.mode.base_len()) else { return 0 };
+        let stamped = match &admitted.form {
+            Form::Stamp(stamped) => stamped,
+            Form::Echo => {
+                out.copy_from_slice(admitted.bytes);
+                return out.len();
+            }
+        };
+        let Some((base, tail)) = out.split_at_mut_checked(stamped.mode.base_len()) else { return 0 };
         let clock = self.setup.clock;
         let reply = Reflected {
-            seq: admitted.seq,
+            seq: stamped.seq,
             timestamp: clock.timestamp(t3),
             error_estimate: clock,
-            ssid: admitted.asked.ssid,
-            receive_timestamp: clock.timestamp(admitted.received),
-            sender_seq: admitted.asked.seq,
-            sender_timestamp: admitted.asked.timestamp,
-            sender_error_estimate: admitted.asked.error_estimate,
-            sender_ttl: admitted.hop_limit,
+            ssid: stamped.asked.ssid,
+            receive_timestamp: clock.timestamp(stamped.received),
+            sender_seq: stamped.asked.seq,
+            sender_timestamp: stamped.asked.timestamp,
+            sender_error_estimate: stamped.asked.error_estimate,
+            sender_ttl: stamped.hop_limit,
         };
-        if let Ok(mut packet) = ReflectedPacket::new_checked(&mut *base, admitted.mode) {
+        if let Ok(mut packet) = ReflectedPacket::new_checked(&mut *base, stamped.mode) {
             reply.emit(&mut packet);
         }
         let signer = self.setup.signer.as_ref();
@@ -233,9 +281,9 @@ impl Responder {
             signer.sign_base(base);
         }
         if !tail.is_empty() {
-            let asked = &admitted.bytes[admitted.mode.base_len()..];
+            let asked = &admitted.bytes[stamped.mode.base_len()..];
             tail.copy_from_slice(asked);
-            extensions::answer(asked, tail, admitted.seq, &admitted.extensions, admitted.seen, signer);
+            extensions::answer(asked, tail, stamped.seq, &stamped.extensions, stamped.seen, signer);
         }
         admitted.bytes.len()
     }

@@ -1,6 +1,7 @@
 //! Tests of the responder: which packets are answered, how, and that no bytes make it panic.
 
 use super::*;
+use crate::wire::llama::{go, python};
 use crate::wire::stamp::tlv;
 use proptest::prelude::*;
 
@@ -27,6 +28,27 @@ fn probe(mode: Mode, seq: u32, tail: &[u8]) -> Vec<u8> {
     }
     bytes.extend_from_slice(tail);
     bytes
+}
+
+/// A probe of upstream's Go generation.
+fn llama(tos: u8) -> Vec<u8> {
+    let mut bytes = vec![0; go::USUAL_LEN];
+    let sent = go::Sent { signature: *b"0123456789", tos, sent: 1_700_000_000_123_456_789 };
+    sent.emit(&mut go::SentProbe::new_checked(&mut bytes[..]).unwrap());
+    bytes
+}
+
+/// A probe of upstream's Python generation.
+fn llama_python(tos: u8) -> Vec<u8> {
+    let mut bytes = vec![0; python::LEN];
+    let probe = python::Probe { tos, sent: 1_700_000_000_123.5, rcvd: 0.0, rtt: 0.0, lost: false };
+    probe.emit(&mut python::Packet::new_sized(&mut bytes[..]).unwrap());
+    bytes
+}
+
+/// One of each format that an open reflector answers.
+fn one_of_each() -> [Vec<u8>; 3] {
+    [probe(Mode::Open, 1, &[]), llama(0), llama_python(0)]
 }
 
 fn arrival(bytes: &[u8]) -> Arrival<'_> {
@@ -108,13 +130,78 @@ fn with_a_key_only_authenticated_packets_are_answered_and_without_one_only_open_
     let mut responder = Responder::new(keyed());
     assert!(reply(&mut responder, NOW, &arrival(&authenticated)).is_ok());
     assert_eq!(reply(&mut responder, NOW, &arrival(&open)), Err(DropReason::NotAuthenticated));
-    assert!(matches!(
-        reply(&mut responder, NOW, &arrival(&long_open)),
-        Err(DropReason::NotAuthenticated | DropReason::Unauthentic)
-    ));
+    assert_eq!(reply(&mut responder, NOW, &arrival(&long_open)), Err(DropReason::NotAuthenticated));
     assert_eq!(reply(&mut responder, NOW, &arrival(&forged)), Err(DropReason::Unauthentic));
     let mut responder = Responder::new(Setup::default());
     assert_eq!(reply(&mut responder, NOW, &arrival(&authenticated)), Err(DropReason::Unrecognised));
+}
+
+#[test]
+fn upstreams_probes_come_back_as_they_came_in_the_class_they_ask_for() {
+    for tos in 0..=255 {
+        for bytes in [llama(tos), llama_python(tos)] {
+            let mut responder = Responder::new(Setup::default());
+            let class = tos & 0xfc; // ECN stays 00
+            assert_eq!(reply(&mut responder, NOW, &arrival(&bytes)), Ok((bytes, class)));
+        }
+    }
+}
+
+#[test]
+fn a_class_that_is_not_allowed_is_not_given_to_upstreams_probes() {
+    let setup = Setup { dscps: DscpSet(!(1 << 46)), ..Setup::default() };
+    let mut responder = Responder::new(setup);
+    for bytes in [llama(46 << 2), llama_python(46 << 2)] {
+        let (_, class) = reply(&mut responder, NOW, &arrival(&bytes)).unwrap();
+        assert_eq!(class, 0x28, "the one it came with");
+    }
+    assert_eq!(responder.notes.refused_dscps, 2);
+}
+
+#[test]
+fn replies_are_counted_by_format() {
+    let mut responder = Responder::new(Setup::default());
+    for (number, bytes) in one_of_each().iter().enumerate() {
+        for _ in 0..=number {
+            reply(&mut responder, NOW, &arrival(bytes)).unwrap();
+        }
+    }
+    let bytes = llama(0);
+    let other_reflector = Arrival { from: "192.0.2.1:862".parse().unwrap(), ..arrival(&bytes) };
+    assert!(reply(&mut responder, NOW, &other_reflector).is_err(), "and is not counted as one");
+    assert_eq!(Answered::ALL.map(|format| responder.replied.of(format)), [1, 2, 3]);
+}
+
+#[test]
+fn what_ended_upstreams_reflector_is_dropped_by_reason() {
+    let good = llama(0x28);
+    let longer_than_there_is = [&good[..25], &[0x3a, 0xff, 0xff, 0xff, 0x7f]].concat();
+    let huge_varint = [&good[..15], &[0x18], &[0xff; 12][..]].concat();
+    let cases = [
+        ([&good[..12], &good[15..]].concat(), DropReason::EmptyTos),
+        (longer_than_there_is, DropReason::TruncatedField),
+        (good[..500].to_vec(), DropReason::TruncatedField),
+        (huge_varint, DropReason::LongVarint),
+        ([&good[..25], &[0x07]].concat(), DropReason::MalformedField),
+        ([&[0x0a, 0x03, 1, 2, 3], &good[12..]].concat(), DropReason::WrongSignature),
+        (llama_python(0)[..35].to_vec(), DropReason::WrongSize),
+        ([&llama_python(0)[..], &[0; 30]].concat(), DropReason::WrongSize),
+    ];
+    let mut responder = Responder::new(Setup::default());
+    for (bytes, reason) in cases {
+        let before = responder.dropped.of(reason);
+        assert_eq!(reply(&mut responder, NOW, &arrival(&bytes)), Err(reason), "{bytes:x?}");
+        assert_eq!(responder.dropped.of(reason), before + 1);
+    }
+    assert_eq!(reply(&mut responder, NOW, &arrival(&good)), Ok((good, 0x28)), "and it lives");
+}
+
+#[test]
+fn with_a_key_upstreams_probes_are_not_authenticated() {
+    let mut responder = Responder::new(keyed());
+    for bytes in &one_of_each() {
+        assert_eq!(reply(&mut responder, NOW, &arrival(bytes)), Err(DropReason::NotAuthenticated), "{}", bytes.len());
+    }
 }
 
 #[test]
@@ -133,14 +220,15 @@ fn forged_packets_use_up_nobodys_share() {
 #[test]
 fn what_could_be_another_reflector_gets_nothing() {
     let mut responder = Responder::new(Setup { own_ports: vec![8100, 5000], ..Setup::default() });
-    let bytes = probe(Mode::Open, 1, &[]);
-    for port in REFLECTOR_PORTS.into_iter().chain([5000]) {
-        let from = SocketAddr::new("192.0.2.1".parse().unwrap(), port);
-        let result = reply(&mut responder, NOW, &Arrival { from, ..arrival(&bytes) });
-        assert_eq!(result, Err(DropReason::OtherReflector), "port {port}");
+    for bytes in &one_of_each() {
+        for port in REFLECTOR_PORTS.into_iter().chain([5000]) {
+            let from = SocketAddr::new("192.0.2.1".parse().unwrap(), port);
+            let result = reply(&mut responder, NOW, &Arrival { from, ..arrival(bytes) });
+            assert_eq!(result, Err(DropReason::OtherReflector), "port {port}");
+        }
+        let same_port = Arrival { from: "192.0.2.1:7777".parse().unwrap(), local_port: 7777, ..arrival(bytes) };
+        assert_eq!(reply(&mut responder, NOW, &same_port), Err(DropReason::OtherReflector));
     }
-    let same_port = Arrival { from: "192.0.2.1:7777".parse().unwrap(), local_port: 7777, ..arrival(&bytes) };
-    assert_eq!(reply(&mut responder, NOW, &same_port), Err(DropReason::OtherReflector));
 }
 
 #[test]
@@ -220,9 +308,13 @@ fn a_noisy_source_is_limited_alone() {
         source_rate: Some(Rate::per_second(10)),
         ..Setup::default()
     });
-    let bytes = probe(Mode::Open, 1, &[]);
+    let [stamp, llama, python] = one_of_each();
+    let bytes = stamp.clone();
     let noisy = arrival(&bytes);
-    let answered = (0..500).filter(|_| reply(&mut responder, NOW, &noisy).is_ok()).count();
+    // whatever its format
+    let formats = [&stamp, &llama, &python];
+    let answered =
+        (0..500).filter(|at| reply(&mut responder, NOW, &Arrival { bytes: formats[at % 3], ..noisy }).is_ok()).count();
     assert_eq!(answered, 10);
     assert_eq!(responder.dropped.of(DropReason::SourceRateLimit), 490);
     let quiet = Arrival { from: "192.0.2.77:40000".parse().unwrap(), ..noisy };
@@ -243,10 +335,10 @@ fn an_ipv6_source_is_its_64_bit_prefix() {
 #[test]
 fn above_the_common_limit_nothing_is_answered() {
     let mut responder = Responder::new(Setup { rate: Some(Rate::per_second(100)), ..Setup::default() });
-    let bytes = probe(Mode::Open, 1, &[]);
+    let formats = one_of_each();
     for host in 0..=255 {
         let from = SocketAddr::new(IpAddr::from([192, 0, 2, host]), 40000);
-        let _ = reply(&mut responder, NOW, &Arrival { from, ..arrival(&bytes) });
+        let _ = reply(&mut responder, NOW, &Arrival { from, ..arrival(&formats[usize::from(host) % 3]) });
     }
     assert_eq!(responder.dropped.of(DropReason::RateLimit), 256 - 16);
 }
@@ -273,10 +365,11 @@ fn longer_than_can_be_sent_gets_nothing() {
 #[test]
 fn a_short_out_buffer_gets_nothing() {
     let mut responder = Responder::new(Setup::default());
-    let bytes = probe(Mode::Open, 1, &[]);
-    let mut out = [0xa5; 43];
-    assert_eq!(responder.respond(NOW, &arrival(&bytes), T3, &mut out).unwrap().len, 0);
-    assert_eq!(out, [0xa5; 43]);
+    for bytes in one_of_each() {
+        let mut out = vec![0xa5; bytes.len() - 1];
+        assert_eq!(responder.respond(NOW, &arrival(&bytes), T3, &mut out).unwrap().len, 0);
+        assert!(out.iter().all(|&byte| byte == 0xa5));
+    }
 }
 
 /// Packets meant to hurt: each gets a reply of its own length, or a counted drop. Never a panic.
@@ -317,6 +410,18 @@ proptest! {
     fn random_bytes_are_answered_at_their_length_or_counted(
         bytes in proptest::collection::vec(any::<u8>(), 0..300), with_key: bool,
     ) {
+        let mut responder = Responder::new(if with_key { keyed() } else { Setup::default() });
+        let _ = reply(&mut responder, NOW, &arrival(&bytes));
+    }
+
+    #[test]
+    fn damaged_probes_are_answered_at_their_length_or_counted(
+        which in 0usize..3, at: usize, with: u8, len: usize, with_key: bool,
+    ) {
+        let mut bytes = one_of_each()[which].clone();
+        let at = at % bytes.len();
+        bytes[at] = with;
+        bytes.truncate(len % (bytes.len() + 1));
         let mut responder = Responder::new(if with_key { keyed() } else { Setup::default() });
         let _ = reply(&mut responder, NOW, &arrival(&bytes));
     }

@@ -90,6 +90,7 @@ impl Desk {
 
     fn totals(&self, network: &impl Network) -> Totals {
         Totals {
+            formats: self.responder.replied,
             dropped: self.responder.dropped,
             notes: self.responder.notes,
             network: network.counters(),
@@ -102,7 +103,7 @@ impl Desk {
 mod tests {
     use super::*;
     use crate::net::{NetCounters, SocketId};
-    use crate::reflector::counters::DropReason;
+    use crate::reflector::counters::{Answered, DropReason};
     use crate::reflector::responder::Setup;
     use crate::time::{StampSource, Timestamp, Wall};
     use crate::wire::stamp::{ErrorEstimate, Mode, ReflectedPacket, Sender, SenderPacket};
@@ -268,8 +269,10 @@ mod tests {
     fn received_is_replied_and_dropped() {
         let from_own_port =
             Incoming::Packet { bytes: probe(0), from: "192.0.2.1:8101".parse().unwrap(), to: None, socket: 1 };
+        let python = [&b"__llama__\0\x28"[..], &[0; 25]].concat();
         let incoming = vec![
             packet(probe(0), None, 0),
+            packet(python.clone(), None, 1),
             packet(vec![1; 43], None, 0),
             packet(vec![1; 60], None, 1),
             from_own_port,
@@ -277,12 +280,15 @@ mod tests {
         ];
         let (mut worker, stop) = worker(incoming, None);
         let totals = worker.run(&stop, &Published::default()).unwrap();
-        assert_eq!((totals.received, totals.replied, totals.send_failed), (4, 1, 1));
+        assert_eq!((totals.received, totals.replied, totals.send_failed), (5, 2, 1));
+        assert_eq!(Answered::ALL.map(|format| totals.formats.of(format)), [1, 0, 1]);
         assert_eq!(totals.dropped.total(), 3);
         for reason in [DropReason::TooShort, DropReason::Unrecognised, DropReason::OtherReflector] {
             assert_eq!(totals.dropped.of(reason), 1, "{reason:?}");
         }
-        assert_eq!(worker.network.outbox.0.len(), 1);
+        assert_eq!(worker.network.outbox.0.len(), 2);
+        assert_eq!(worker.network.outbox.0[1].1, python, "as it came");
+        assert_eq!(worker.network.outbox.0[1].0.traffic_class, Some(0x28), "the class it asked for");
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! Responsible for field positions, ranges and digests. Not responsible for what a packet means to
 //! the one who got it ([`crate::probe::method`], [`crate::reflector`]); reads no clock and no socket.
-//! Read [`stamp`] first.
+//! Read [`stamp`] first; [`llama`] is upstream's.
 
+pub mod llama;
 pub mod stamp;
 
 /// UDP ports whose owners answer datagrams they did not ask for: the reflector ports of STAMP and
