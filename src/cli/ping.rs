@@ -43,6 +43,8 @@ pub struct Report<'a> {
 pub fn method_name(method: MethodKind) -> &'static str {
     match method {
         MethodKind::Udp => "STAMP over UDP",
+        MethodKind::TcpSyn => "TCP SYN",
+        MethodKind::Icmp => "ICMP echo",
     }
 }
 

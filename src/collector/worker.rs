@@ -385,7 +385,9 @@ impl Parts {
     fn icmp(&mut self, socket: SocketId, to: SocketAddr, meaning: IcmpMeaning, quoted: &[u8]) {
         let outcome = match meaning {
             IcmpMeaning::Refused => Outcome::Refused,
-            IcmpMeaning::Unreachable | IcmpMeaning::TooBig(_) => Outcome::Unreachable,
+            IcmpMeaning::Prohibited | IcmpMeaning::Unreachable | IcmpMeaning::TimeExceeded | IcmpMeaning::TooBig(_) => {
+                Outcome::Unreachable
+            }
         };
         let reader = self.readers[usize::from(socket.0)];
         let lane = &self.lanes[usize::from(reader.lane)];

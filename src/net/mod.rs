@@ -19,6 +19,8 @@ pub mod stamp_keys;
 pub mod thread;
 pub mod uring;
 
+pub use crate::wire::icmp::IcmpMeaning;
+
 use crate::time::{Monotonic, Timestamp};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -132,17 +134,6 @@ pub struct Received<'a> {
     pub traffic_class: Option<u8>,
     /// TTL or hop limit, when the socket reports it.
     pub hop_limit: Option<u8>,
-}
-
-/// What an ICMP error means for the probe it quotes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IcmpMeaning {
-    /// Port unreachable: the host is there, nothing listens.
-    Refused,
-    /// Any other destination unreachable, time exceeded, or parameter problem.
-    Unreachable,
-    /// Too big for a link; the MTU told (bytes), 0 when not told.
-    TooBig(u32),
 }
 
 /// Something the network reports.

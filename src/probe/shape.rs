@@ -18,6 +18,10 @@ impl Dscp {
 pub enum MethodKind {
     /// STAMP test packets over UDP (RFC 8762).
     Udp,
+    /// TCP SYN segments; needs no agent.
+    TcpSyn,
+    /// ICMP echo requests; needs no agent.
+    Icmp,
 }
 
 /// When the probes of a test are due.
@@ -61,7 +65,8 @@ pub struct Shape {
     pub method: MethodKind,
     /// Its class.
     pub dscp: Dscp,
-    /// UDP payload bytes, 44 or more (112 or more with a key).
+    /// UDP payload bytes, 44 or more (112 or more with a key); octets of an ICMP echo's data, 8 or more; without
+    /// meaning for TCP.
     pub size: u16,
     /// Which probes are stamped on transmit.
     pub stamps: StampPolicy,

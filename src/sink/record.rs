@@ -210,6 +210,8 @@ pub(super) fn flow_loss_percent(flow: &FlowSummary) -> f64 {
 pub fn method_name(method: MethodKind) -> &'static str {
     match method {
         MethodKind::Udp => "udp",
+        MethodKind::TcpSyn => "tcp-syn",
+        MethodKind::Icmp => "icmp",
     }
 }
 
