@@ -98,6 +98,7 @@ fn summary(n: u32, tags: &[(&str, &str)]) -> Summary {
             lost_reverse: 0,
             rtt: None,
         }],
+        reporter: None,
         suspect: vec![Suspicion::NotSent],
     }
 }
@@ -114,6 +115,7 @@ fn silent(n: u32) -> Summary {
         sent_by: None,
         received_by: None,
         worst_flows: vec![],
+        reporter: None,
         suspect: vec![],
         ..summary(n, &[])
     }
