@@ -204,3 +204,106 @@ impl Ipv4 {
         HEADER_LEN
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::octets::hex;
+    use std::sync::LazyLock;
+
+    /// An echo request of class EF that Linux sent to itself.
+    static PLAIN: LazyLock<Vec<u8>> =
+        LazyLock::new(|| hex("45b80024 3cf64000 40017928 c0000201 c0000201 08002421 42420007 61626364 65666768"));
+    /// A datagram with a Record Route option, as Linux had filled it.
+    static OPTIONS: LazyLock<Vec<u8>> =
+        LazyLock::new(|| hex("47000026 822a4000 401121d1 c0000201 c0000201 070708c0 00020100 9abb0009 000a841e 6869"));
+
+    const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+    fn value() -> Ipv4 {
+        Ipv4 {
+            traffic_class: 0xb8,
+            payload_len: 16,
+            identification: 0x3cf6,
+            dont_fragment: true,
+            hop_limit: 64,
+            protocol: 1,
+            source: HOST,
+            destination: HOST,
+        }
+    }
+
+    #[test]
+    fn take_apart() {
+        let packet = Ipv4Packet::new_checked(&PLAIN[..]).unwrap();
+        assert_eq!((packet.header_len(), packet.total_len(), packet.traffic_class()), (20, 36, 0xb8));
+        assert_eq!((packet.identification(), packet.fragment_offset()), (0x3cf6, 0));
+        assert!(packet.dont_fragment() && !packet.more_fragments());
+        assert_eq!((packet.hop_limit(), packet.protocol(), packet.checksum()), (64, 1, 0x7928));
+        assert!(packet.is_checksum_right());
+        assert_eq!((packet.source(), packet.destination()), (HOST, HOST));
+        assert_eq!((packet.options(), packet.payload()), (&[][..], &PLAIN[20..]));
+
+        let packet = Ipv4Packet::new_checked(&OPTIONS[..]).unwrap();
+        assert_eq!((packet.header_len(), packet.options()), (28, &OPTIONS[20..28]));
+        assert_eq!((packet.protocol(), packet.payload()), (17, &OPTIONS[28..]));
+        assert!(packet.is_checksum_right());
+    }
+
+    #[test]
+    fn build() {
+        let mut bytes = [0xa5; 20];
+        let longest = Ipv4 { payload_len: 65_515, dont_fragment: false, ..value() };
+        assert_eq!(longest.emit(&mut bytes), 20);
+        let packet = Ipv4Packet::new_checked(&bytes[..]).unwrap();
+        assert_eq!((packet.total_len(), packet.dont_fragment()), (65_535, false));
+        assert!(packet.is_checksum_right());
+        assert_eq!(Ipv4 { payload_len: 65_516, ..value() }.emit(&mut bytes), 0);
+        assert_eq!(value().emit(&mut [0xa5; 19]), 0);
+    }
+
+    #[test]
+    fn parse() {
+        assert_eq!(Ipv4::parse(&Ipv4Packet::new_checked(&PLAIN[..]).unwrap()), value());
+        let value = Ipv4::parse(&Ipv4Packet::new_checked(&OPTIONS[..]).unwrap());
+        assert_eq!((value.payload_len, value.protocol, value.identification), (10, 17, 0x822a));
+    }
+
+    #[test]
+    fn emit() {
+        let mut bytes = [0xa5; 24];
+        assert_eq!(value().emit(&mut bytes), 20);
+        assert_eq!(bytes[..20], PLAIN[..20]);
+        assert_eq!(bytes[20..], [0xa5; 4]);
+    }
+
+    #[test]
+    fn a_payload_ends_with_the_packet_or_where_it_was_cut() {
+        let longer = [PLAIN.as_slice(), &[0; 10]].concat();
+        assert_eq!(Ipv4Packet::new_checked(&longer[..]).unwrap().payload(), &PLAIN[20..]);
+        for len in 20..PLAIN.len() {
+            assert_eq!(Ipv4Packet::new_checked(&PLAIN[..len]).unwrap().payload(), &PLAIN[20..len]);
+        }
+    }
+
+    #[test]
+    fn fragments_are_told() {
+        let mut bytes = PLAIN.clone();
+        bytes[6..8].copy_from_slice(&[0x20, 0xb9]);
+        let packet = Ipv4Packet::new_checked(&bytes[..]).unwrap();
+        assert!(!packet.dont_fragment() && packet.more_fragments() && !packet.is_checksum_right());
+        assert_eq!(packet.fragment_offset(), 1480);
+    }
+
+    #[test]
+    fn what_is_no_header_is_refused() {
+        for len in 0..28 {
+            assert_eq!(Ipv4Packet::new_checked(&OPTIONS[..len]).err(), Some(NoHeader), "{len}");
+        }
+        for (at, wrong) in [(0, 0x65), (0, 0x44), (3, 19)] {
+            let mut bytes = PLAIN.clone();
+            bytes[at] = wrong;
+            assert_eq!(Ipv4Packet::new_checked(&bytes[..]).err(), Some(NoHeader));
+        }
+    }
+}

@@ -204,3 +204,132 @@ impl Ipv6 {
         HEADER_LEN
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::octets::hex;
+    use std::sync::LazyLock;
+
+    /// An echo request that Linux sent to itself; the class is made EF.
+    static PLAIN: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        hex("6b87418e 00103a40 20010db8000000000000000000000001 20010db8000000000000000000000001
+             80005062 42420007 61626364 65666768")
+    });
+    /// A datagram with hop-by-hop and destination options, as Linux sent it.
+    static EXTENDED: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        hex("60020464 001a0040 20010db8000000000000000000000001 20010db8000000000000000000000001
+             3c000104 00000000 11000104 00000000 a3780009 000a987b 6869")
+    });
+
+    const HOST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+
+    fn value() -> Ipv6 {
+        Ipv6 {
+            traffic_class: 0xb8,
+            flow_label: 0x7_418e,
+            payload_len: 16,
+            next_header: 58,
+            hop_limit: 64,
+            source: HOST,
+            destination: HOST,
+        }
+    }
+
+    #[test]
+    fn take_apart() {
+        let packet = Ipv6Packet::new_checked(&PLAIN[..]).unwrap();
+        assert_eq!((packet.traffic_class(), packet.flow_label(), packet.payload_len()), (0xb8, 0x7_418e, 16));
+        assert_eq!((packet.next_header(), packet.hop_limit()), (58, 64));
+        assert_eq!((packet.source(), packet.destination()), (HOST, HOST));
+        assert_eq!(packet.payload(), &PLAIN[40..]);
+    }
+
+    #[test]
+    fn build() {
+        let mut bytes = [0xa5; 40];
+        Ipv6 { flow_label: 0xfff_ffff, traffic_class: 0, ..value() }.emit(&mut bytes);
+        let packet = Ipv6Packet::new_checked(&bytes[..]).unwrap();
+        assert_eq!((packet.traffic_class(), packet.flow_label()), (0, 0xf_ffff));
+        assert_eq!(value().emit(&mut [0xa5; 39]), 0);
+    }
+
+    #[test]
+    fn parse() {
+        assert_eq!(Ipv6::parse(&Ipv6Packet::new_checked(&PLAIN[..]).unwrap()), value());
+    }
+
+    #[test]
+    fn emit() {
+        let mut bytes = [0xa5; 44];
+        assert_eq!(value().emit(&mut bytes), 40);
+        assert_eq!(bytes[..40], PLAIN[..40]);
+        assert_eq!(bytes[40..], [0xa5; 4]);
+    }
+
+    #[test]
+    fn a_payload_ends_with_the_packet_or_where_it_was_cut() {
+        let longer = [PLAIN.as_slice(), &[0; 10]].concat();
+        assert_eq!(Ipv6Packet::new_checked(&longer[..]).unwrap().payload(), &PLAIN[40..]);
+        for len in 40..PLAIN.len() {
+            assert_eq!(Ipv6Packet::new_checked(&PLAIN[..len]).unwrap().payload(), &PLAIN[40..len]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_is_refused() {
+        for len in 0..40 {
+            assert_eq!(Ipv6Packet::new_checked(&PLAIN[..len]).err(), Some(NoHeader));
+        }
+        let mut bytes = PLAIN.clone();
+        bytes[0] = 0x4b;
+        assert_eq!(Ipv6Packet::new_checked(&bytes[..]).err(), Some(NoHeader));
+    }
+
+    #[test]
+    fn the_upper_layer_is_behind_the_extensions() {
+        let whole = |bytes| Ipv6Packet::new_checked(bytes).unwrap();
+        let packet = whole(&PLAIN[..]);
+        let upper = Upper { protocol: 58, bytes: &PLAIN[40..], fragment_offset: 0 };
+        assert_eq!(upper_layer(packet.next_header(), packet.payload()), Some(upper));
+
+        let packet = whole(&EXTENDED[..]);
+        let upper = Upper { protocol: 17, bytes: &EXTENDED[56..], fragment_offset: 0 };
+        assert_eq!(upper_layer(packet.next_header(), packet.payload()), Some(upper));
+        for len in 0..16 {
+            assert_eq!(upper_layer(packet.next_header(), &packet.payload()[..len]), None, "cut at {len}");
+        }
+    }
+
+    #[test]
+    fn authentication_counts_in_words_of_four() {
+        let bytes = [&[6, 4][..], &[0; 22], &[1, 2, 3, 4]].concat();
+        assert_eq!(upper_layer(51, &bytes).map(|upper| (upper.protocol, upper.bytes)), Some((6, &[1, 2, 3, 4][..])));
+    }
+
+    #[test]
+    fn later_fragments_are_not_the_start_of_anything() {
+        let fragment = |offset: u16, next| {
+            let [high, low] = (offset | 1).to_be_bytes(); // more fragments
+            [next, 0, high, low, 0, 0, 0, 9, 17, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]
+        };
+        let first = fragment(0, 60);
+        let upper = Upper { protocol: 17, bytes: &[1, 2, 3, 4], fragment_offset: 0 };
+        assert_eq!(upper_layer(44, &first), Some(upper));
+        let later = fragment(1480, 60);
+        let upper = Upper { protocol: 60, bytes: &later[8..], fragment_offset: 1480 };
+        assert_eq!(upper_layer(44, &later), Some(upper));
+    }
+
+    #[test]
+    fn what_has_no_end_is_given_up() {
+        let chain = |headers: usize| {
+            let mut bytes = [60, 0, 0, 0, 0, 0, 0, 0].repeat(headers);
+            bytes[headers * 8 - 8] = 6;
+            bytes
+        };
+        assert_eq!(upper_layer(60, &chain(MAX_EXTENSIONS)).map(|upper| upper.protocol), Some(6));
+        assert_eq!(upper_layer(60, &chain(MAX_EXTENSIONS + 1)), None);
+        assert_eq!(upper_layer(59, &[]), Some(Upper { protocol: 59, bytes: &[], fragment_offset: 0 }));
+    }
+}

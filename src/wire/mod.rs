@@ -11,6 +11,8 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod llama;
 mod octets;
+#[cfg(test)]
+mod oracle_tests;
 pub mod stamp;
 pub mod tcp;
 

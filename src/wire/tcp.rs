@@ -334,3 +334,171 @@ impl QuotedTcp {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::octets::hex;
+    use std::sync::LazyLock;
+
+    // segments that Linux sent
+    /// 192.0.2.2 rejects from 192.0.2.1 port 37454 to 192.0.2.130 port 22.
+    static SYN: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        hex("c2a80016 ffd4872a 00000000 a002fff0 84b20000 020404ec 0402080a d61b4725 00000000 0103030a")
+    });
+    /// 192.0.2.1 to itself over loopback: the checksum is the pseudo header's.
+    static SYN_ACK: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        hex("1f9096f4 a822c5c3 c61402f8 a012ffcb 84310000 0204ffd7 0402080a 65d07380 a9d58fa7 0103030a")
+    });
+    /// 192.0.2.1 to itself, from a closed port.
+    static RST_ACK: LazyLock<Vec<u8>> = LazyLock::new(|| hex("005181fa 00000000 0cc7cc92 50140000 d0280000"));
+    /// 2001:db8::1 to itself over loopback, from a closed port.
+    static RST_ACK_V6: LazyLock<Vec<u8>> = LazyLock::new(|| hex("0051cb4e 00000000 ee8fb257 50140000 5b8e0000"));
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn take_apart() {
+        let syn = TcpSegment::new_checked(&SYN[..]).unwrap();
+        assert_eq!((syn.source(), syn.destination()), (0xc2a8, 22));
+        assert_eq!((syn.seq(), syn.ack(), syn.flags()), (0xffd4_872a, 0, Flags::SYN));
+        assert_eq!((syn.header_len(), syn.window(), syn.checksum(), syn.urgent()), (40, 0xfff0, 0x84b2, 0));
+        assert_eq!((syn.options(), syn.mss(), syn.payload()), (&SYN[20..], Some(0x04ec), &[][..]));
+
+        let syn_ack = TcpSegment::new_checked(&SYN_ACK[..]).unwrap();
+        assert_eq!((syn_ack.source(), syn_ack.destination()), (8080, 0x96f4));
+        assert_eq!((syn_ack.seq(), syn_ack.ack()), (0xa822_c5c3, 0xc614_02f8));
+        assert_eq!(syn_ack.flags(), Flags::SYN.and(Flags::ACK));
+        assert!(syn_ack.flags().has(Flags::ACK) && !syn_ack.flags().has(Flags::SYN.and(Flags::RST)));
+
+        let reset = TcpSegment::new_checked(&RST_ACK[..]).unwrap();
+        assert_eq!((reset.seq(), reset.ack()), (0, 0x0cc7_cc92));
+        assert_eq!((reset.flags(), reset.options(), reset.mss()), (Flags::RST.and(Flags::ACK), &[][..], None));
+    }
+
+    #[test]
+    fn checksums_right_offloaded_and_wrong() {
+        let check = |bytes: &[u8], source: &str, destination: &str| {
+            TcpSegment::new_checked(bytes).unwrap().check(ip(source), ip(destination))
+        };
+        // the router rewrote nothing that TCP's checksum covers, but the sender's device was to complete it
+        assert_eq!(check(&SYN, "192.0.2.1", "192.0.2.130"), Checked::Offloaded);
+        assert_eq!(check(&SYN_ACK, "192.0.2.1", "192.0.2.1"), Checked::Offloaded);
+        assert_eq!(check(&RST_ACK_V6, "2001:db8::1", "2001:db8::1"), Checked::Offloaded);
+        assert_eq!(check(&RST_ACK, "192.0.2.1", "192.0.2.1"), Checked::Right);
+        assert_eq!(check(&RST_ACK, "192.0.2.1", "192.0.2.3"), Checked::Wrong);
+        for bit in 0..RST_ACK.len() * 8 {
+            let mut bytes = RST_ACK.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(segment) = TcpSegment::new_checked(&bytes[..]) {
+                assert_eq!(segment.check(ip("192.0.2.1"), ip("192.0.2.1")), Checked::Wrong, "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn build() {
+        let mut bytes = [0xa5; 28];
+        bytes[12] = 0x55; // an offset of 20, a reserved bit set
+        bytes[18..20].fill(0);
+        let mut segment = TcpSegment::new_checked(&mut bytes[..]).unwrap();
+        segment.set_source(81);
+        segment.set_destination(0x81fa);
+        segment.set_seq(0);
+        segment.set_ack(0x0cc7_cc92);
+        segment.set_flags(Flags::RST.and(Flags::ACK));
+        segment.set_window(0);
+        segment.set_checksum(0xd028);
+        assert_eq!(bytes[..20], RST_ACK[..]);
+        assert_eq!(bytes[20..], [0xa5; 8], "the payload is not touched");
+    }
+
+    #[test]
+    fn all_nine_flags_fit() {
+        let mut bytes = RST_ACK.clone();
+        let mut segment = TcpSegment::new_checked(&mut bytes[..]).unwrap();
+        let all =
+            [Flags::FIN, Flags::SYN, Flags::RST, Flags::PSH, Flags::ACK, Flags::URG, Flags::ECE, Flags::CWR, Flags::AE];
+        for flag in all {
+            segment.set_flags(flag);
+            assert_eq!((segment.flags(), segment.header_len()), (flag, 20));
+        }
+        segment.set_flags(Flags(0xffff));
+        assert_eq!((segment.flags(), segment.header_len()), (Flags(0x1ff), 20));
+    }
+
+    fn syn() -> Tcp {
+        let (source, destination, seq) = (0xc2a8, 22, 0xffd4_872a);
+        Tcp { source, destination, seq, ack: 0, flags: Flags::SYN, window: 0xfff0, mss: Some(0x04ec) }
+    }
+
+    #[test]
+    fn parse() {
+        assert_eq!(Tcp::parse(&TcpSegment::new_checked(&SYN[..]).unwrap()), syn());
+        let reset = Tcp::parse(&TcpSegment::new_checked(&RST_ACK[..]).unwrap());
+        let flags = Flags::RST.and(Flags::ACK);
+        assert_eq!(reset, Tcp { source: 81, destination: 0x81fa, ack: 0x0cc7_cc92, flags, ..Tcp::default() });
+    }
+
+    #[test]
+    fn emit() {
+        let mut bytes = [0xa5; 32];
+        assert_eq!(syn().emit(ip("192.0.2.1"), ip("192.0.2.130"), &mut bytes), 24);
+        // the capture's, but for the other options: offset and checksum
+        assert_eq!(bytes[..12], SYN[..12]);
+        assert_eq!(bytes[12..16], [0x60, 0x02, 0xff, 0xf0]);
+        assert_eq!(bytes[18..24], SYN[18..24]);
+        assert_eq!(bytes[24..], [0xa5; 8]);
+        let check = TcpSegment::new_checked(&bytes[..24]).unwrap().check(ip("192.0.2.1"), ip("192.0.2.130"));
+        assert_eq!(check, Checked::Right);
+
+        let mut bytes = [0xa5; 20];
+        let reset = Tcp::parse(&TcpSegment::new_checked(&RST_ACK[..]).unwrap());
+        assert_eq!(reset.emit(ip("192.0.2.1"), ip("192.0.2.1"), &mut bytes), 20);
+        assert_eq!(bytes, RST_ACK[..]);
+    }
+
+    #[test]
+    fn a_short_buffer_gets_nothing() {
+        let mut bytes = [0xa5; 23];
+        assert_eq!(syn().emit(ip("192.0.2.1"), ip("192.0.2.130"), &mut bytes), 0);
+        assert_eq!(bytes, [0xa5; 23]);
+    }
+
+    #[test]
+    fn what_is_no_header_is_refused() {
+        for len in 0..40 {
+            assert_eq!(TcpSegment::new_checked(&SYN[..len]).err(), Some(NoHeader));
+        }
+        let mut bytes = SYN.clone();
+        bytes[12] = 0x40;
+        assert_eq!(TcpSegment::new_checked(&bytes[..]).err(), Some(NoHeader));
+    }
+
+    #[test]
+    fn options_that_cannot_be_read_have_no_mss() {
+        let mss = |options: [u8; 8]| {
+            let mut bytes = [RST_ACK.as_slice(), &options].concat();
+            bytes[12] = 0x70;
+            TcpSegment::new_checked(&bytes[..]).unwrap().mss()
+        };
+        assert_eq!(mss([1, 1, 2, 4, 5, 0xb4, 0, 0]), Some(1460));
+        assert_eq!(mss([3, 3, 7, 1, 2, 4, 5, 0xb4]), Some(1460));
+        assert_eq!(mss([0, 1, 2, 4, 5, 0xb4, 0, 0]), None, "behind the end");
+        assert_eq!(mss([9, 0, 2, 4, 5, 0xb4, 0, 0]), None, "a length of 0 would not end");
+        assert_eq!(mss([9, 1, 2, 4, 5, 0xb4, 0, 0]), None);
+        assert_eq!(mss([9, 9, 2, 4, 5, 0xb4, 0, 0]), None, "longer than the header");
+        assert_eq!(mss([2, 3, 5, 2, 4, 5, 0xb4, 0]), Some(1460), "an MSS of another length is none");
+        assert_eq!(mss([1, 1, 1, 1, 1, 1, 2, 4]), None);
+    }
+
+    #[test]
+    fn eight_octets_name_a_segment() {
+        for len in 0..SYN.len() {
+            let quoted = QuotedTcp { source: 0xc2a8, destination: 22, seq: 0xffd4_872a };
+            assert_eq!(QuotedTcp::parse(&SYN[..len]), (len >= 8).then_some(quoted));
+        }
+    }
+}

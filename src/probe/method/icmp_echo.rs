@@ -157,3 +157,226 @@ impl IcmpEcho {
         (seq.0 as u16 == low).then_some(Quote { seq, ports: Some(Ports { local: request.identifier(), remote: 0 }) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::method::{Arrived, Method};
+    use crate::probe::shape::{Dscp, MethodKind, StampPolicy};
+    use crate::time::Wall;
+    use etherparse::{Icmpv4Slice, Icmpv4Type, Icmpv6Slice, Icmpv6Type};
+    use proptest::prelude::*;
+    use std::net::{IpAddr, SocketAddr};
+
+    fn method(size: u16) -> Method {
+        let shape = Shape {
+            port_name: "test".into(),
+            method: MethodKind::Icmp,
+            dscp: Dscp(0),
+            size,
+            stamps: StampPolicy::Off,
+            key: None,
+        };
+        Method::new(&shape, 7)
+    }
+
+    fn flows() -> [(SocketAddr, SocketAddr); 2] {
+        [("192.0.2.1:4660", "198.51.100.2:0"), ("[2001:db8::1]:4660", "[2001:db8:f::2]:0")]
+            .map(|(local, remote)| (local.parse().unwrap(), remote.parse().unwrap()))
+    }
+
+    fn probe(size: u16, (local, remote): (SocketAddr, SocketAddr), seq: u32) -> Vec<u8> {
+        let mut buf = vec![0xa5; 10_000];
+        let len = method(size).write_for(&Addressing::new(local, remote), Seq(seq), Wall(0), &mut buf);
+        assert!(buf[len..].iter().all(|&byte| byte == 0xa5), "writes past the probe");
+        buf.truncate(len);
+        buf
+    }
+
+    /// What a host makes of the probe.
+    fn reply(probe: &[u8], (local, remote): (SocketAddr, SocketAddr)) -> (Arrived, Vec<u8>) {
+        let version = Version::of(local.ip());
+        let asked = Echo::parse(&EchoMessage::new_checked(probe, version).unwrap());
+        let mut bytes = probe.to_vec();
+        Echo { kind: EchoKind::Reply, ..asked }.emit(remote.ip(), local.ip(), &mut bytes);
+        (Arrived { from: remote.ip(), to: local.ip() }, bytes)
+    }
+
+    fn answer(seq: u32, identifier: u16) -> Answer {
+        Answer {
+            reply: Reply { seq: Seq(seq), reflector_seq: None, received: None, sent: None },
+            kind: AnswerKind::Echo,
+            ports: Some(Ports { local: identifier, remote: 0 }),
+        }
+    }
+
+    /// As etherparse reads a request: identifier, number, and whether the checksum is right.
+    fn seen(bytes: &[u8], local: IpAddr, remote: IpAddr) -> (u16, u16, bool) {
+        match (local, remote) {
+            (IpAddr::V4(_), _) => {
+                let slice = Icmpv4Slice::from_slice(bytes).unwrap();
+                let kind = slice.icmp_type();
+                let Icmpv4Type::EchoRequest(header) = &kind else { unreachable!("a request") };
+                (header.id, header.seq, kind.calc_checksum(slice.payload()) == slice.checksum())
+            }
+            (IpAddr::V6(local), IpAddr::V6(remote)) => {
+                let slice = Icmpv6Slice::from_slice(bytes).unwrap();
+                let Icmpv6Type::EchoRequest(header) = slice.icmp_type() else { unreachable!("a request") };
+                (header.id, header.seq, slice.is_checksum_valid(local.octets(), remote.octets()))
+            }
+            _ => unreachable!("of one family"),
+        }
+    }
+
+    #[test]
+    fn a_probe_has_the_size_asked_behind_its_header() {
+        for flow in flows() {
+            for size in (0..300).chain([1472, 9000]) {
+                let probe = probe(size, flow, 0x0001_0002);
+                assert_eq!(probe.len(), 8 + usize::from(size).max(8));
+                assert_eq!(probe.len(), method(size).len());
+                assert_eq!(seen(&probe, flow.0.ip(), flow.1.ip()), (4660, 2, true));
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_buffer_and_a_udp_payload_get_nothing() {
+        let (local, remote) = flows()[0];
+        let mut buf = [0xa5; 63];
+        assert_eq!(method(56).write_for(&Addressing::new(local, remote), Seq(1), Wall(0), &mut buf), 0);
+        assert_eq!(method(8).write(Seq(1), Wall(0), &mut buf), 0);
+        assert_eq!(method(8).write_reset(&Addressing::new(local, remote), Seq(1), &mut buf), 0);
+        assert_eq!(buf, [0xa5; 63]);
+    }
+
+    #[test]
+    fn any_method_reads_the_replies_of_every_size() {
+        for flow in flows() {
+            for size in [8, 9, 56, 1472, 9000] {
+                let (arrived, bytes) = reply(&probe(size, flow, 0xfedc_ba98), flow);
+                assert_eq!(method(56).read_answer(&arrived, &bytes), Ok(answer(0xfedc_ba98, 4660)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_ping_socket_may_put_its_own_identifier() {
+        for flow in flows() {
+            let mut probe = probe(56, flow, 7);
+            let version = Version::of(flow.0.ip());
+            let asked = Echo::parse(&EchoMessage::new_checked(&probe[..], version).unwrap());
+            Echo { identifier: 999, ..asked }.emit(flow.0.ip(), flow.1.ip(), &mut probe);
+            let (arrived, bytes) = reply(&probe, flow);
+            assert_eq!(method(56).read_answer(&arrived, &bytes), Ok(answer(7, 999)));
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_the_data_is_noticed() {
+        for flow in flows() {
+            let (arrived, whole) = reply(&probe(40, flow, 7), flow);
+            for bit in HEADER_LEN * 8..whole.len() * 8 {
+                let mut bytes = whole.clone();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                // whether or not a middlebox has put the checksum right
+                let seq = (bit >= (HEADER_LEN + LABEL_LEN) * 8).then_some(Seq(7));
+                assert_eq!(method(40).read_answer(&arrived, &bytes), Err(Unreadable::Corrupt(seq)), "bit {bit}");
+            }
+            let mut bytes = whole.clone();
+            bytes[7] ^= 1;
+            let corrupt = Err(Unreadable::Corrupt(Some(Seq(7))));
+            assert_eq!(method(40).read_answer(&arrived, &bytes), corrupt, "its own number against the label's");
+        }
+    }
+
+    #[test]
+    fn a_reply_cut_short_or_made_longer_is_corrupt() {
+        let flow = flows()[0];
+        let (arrived, whole) = reply(&probe(56, flow, 7), flow);
+        for len in HEADER_LEN + LABEL_LEN..whole.len() {
+            let read = method(56).read_answer(&arrived, &whole[..len]);
+            assert_eq!(read, Err(Unreadable::Corrupt(Some(Seq(7)))));
+        }
+        let (_, longer) = reply(&probe(100, flow, 7), flow);
+        let longer = [&whole[..], &longer[whole.len()..]].concat();
+        assert_eq!(method(56).read_answer(&arrived, &longer), Err(Unreadable::Corrupt(Some(Seq(7)))));
+    }
+
+    #[test]
+    fn what_is_none_of_our_replies() {
+        for flow in flows() {
+            let request = probe(56, flow, 7);
+            let (arrived, whole) = reply(&request, flow);
+            let read = |bytes: &[u8]| method(56).read_answer(&arrived, bytes);
+            assert_eq!(read(&request), Err(Unreadable::Malformed), "our own request, seen on loopback");
+            for len in 0..HEADER_LEN + LABEL_LEN {
+                assert_eq!(read(&whole[..len]), Err(Unreadable::Malformed));
+            }
+            // another program's: 56 octets counted up, as ping fills them
+            let mut strange = whole.clone();
+            strange[HEADER_LEN..].iter_mut().zip(0..).for_each(|(octet, at)| *octet = at);
+            assert_eq!(read(&strange), Err(Unreadable::Malformed));
+            let other =
+                Arrived { from: flows().map(|(local, _)| local.ip())[usize::from(flow.0.is_ipv4())], ..arrived };
+            assert_eq!(method(56).read_answer(&other, &whole), Err(Unreadable::Malformed), "the other family's");
+            assert_eq!(method(56).read(&whole), Err(Unreadable::Malformed), "no UDP payload");
+        }
+    }
+
+    #[test]
+    fn a_quote_names_the_probe() {
+        for flow in flows() {
+            let probe = probe(56, flow, 0x0005_fffe);
+            for (newest, found) in [
+                (0x0005_ffff_u32, 0x0005_fffe_u32),
+                (0x0005_fffe, 0x0005_fffe),
+                (0x0006_0001, 0x0005_fffe),
+                (0x0006_fffd, 0x0005_fffe),
+                (0x0006_fffe, 0x0006_fffe), // eight octets cannot tell
+                (0x0000_0001, 0xffff_fffe),
+            ] {
+                for len in 0..probe.len() {
+                    let seq = if len >= 12 { 0x0005_fffe } else { found };
+                    let quote = Quote { seq: Seq(seq), ports: Some(Ports { local: 4660, remote: 0 }) };
+                    let read = method(56).read_quote(&probe[..len], Seq(newest));
+                    assert_eq!(read, (len >= 8).then_some(quote), "{newest:x} {len}");
+                }
+            }
+            let mut damaged = probe.clone();
+            damaged[HEADER_LEN + 3] ^= 1;
+            assert_eq!(method(56).read_quote(&damaged, Seq(0)), None, "two numbers that do not agree");
+            assert_eq!(method(56).read_quote(&reply(&probe, flow).1, Seq(0)), None, "a reply is no probe");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_probe_is_right_and_every_number_comes_back(
+            v6: bool, from: [u8; 16], to: [u8; 16], identifier: u16, seq: u32, size in 8u16..1500,
+        ) {
+            let ip = |octets: [u8; 16]| match v6 {
+                true => IpAddr::from(octets),
+                false => IpAddr::from(*octets.first_chunk::<4>().unwrap()),
+            };
+            let flow = (SocketAddr::new(ip(from), identifier), SocketAddr::new(ip(to), 0));
+            let probe = probe(size, flow, seq);
+            prop_assert_eq!(seen(&probe, flow.0.ip(), flow.1.ip()), (identifier, seq as u16, true));
+            let (arrived, bytes) = reply(&probe, flow);
+            prop_assert_eq!(method(56).read_answer(&arrived, &bytes), Ok(answer(seq, identifier)));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80), first in 0usize..5, newest: u32) {
+            let mut bytes = bytes;
+            if let Some(byte) = bytes.first_mut() {
+                *byte = [0, 8, 128, 129, *byte][first];
+            }
+            for ip in ["192.0.2.1", "2001:db8::1"] {
+                let ip = ip.parse().unwrap();
+                let _ = method(56).read_answer(&Arrived { from: ip, to: ip }, &bytes);
+            }
+            let _ = method(56).read_quote(&bytes, Seq(newest));
+        }
+    }
+}

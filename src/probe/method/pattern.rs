@@ -33,3 +33,41 @@ pub fn fill(octets: &mut [u8]) {
 pub fn holds(octets: &[u8]) -> bool {
     PATTERN.starts_with(octets)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_filled_holds_until_any_bit_flips() {
+        let mut octets = [0xa5; 1400];
+        fill(&mut octets);
+        assert!(holds(&octets));
+        for len in [0, 1, 1399] {
+            assert!(holds(&octets[..len]), "a matter of position alone");
+        }
+        for bit in 0..octets.len() * 8 {
+            octets[bit / 8] ^= 1 << (bit % 8);
+            assert!(!holds(&octets), "bit {bit}");
+            octets[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    #[test]
+    fn pieces_in_a_wrong_place_are_noticed() {
+        let mut octets = vec![0; 9000];
+        fill(&mut octets);
+        for offset in (8..9000).step_by(8) {
+            assert!(!holds(&octets[offset..]), "as a fragment from {offset}");
+        }
+    }
+
+    #[test]
+    fn the_longest_is_filled_and_more_is_not_held() {
+        let mut octets = vec![0; LEN + 1];
+        fill(&mut octets);
+        assert!(holds(&octets[..LEN]));
+        assert!(!holds(&octets));
+        assert!(PATTERN.iter().any(|octet| *octet != 0));
+    }
+}

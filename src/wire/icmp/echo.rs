@@ -166,3 +166,103 @@ impl Echo {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::octets::hex;
+
+    // what Linux sent and answered
+    const REQUEST: &str = "08002421 42420007 61626364 65666768";
+    const REPLY: &str = "00002c21 42420007 61626364 65666768";
+    const REQUEST_V6: &str = "80005062 42420007 61626364 65666768";
+    const REPLY_V6: &str = "81004f62 42420007 61626364 65666768";
+
+    fn host(version: Version) -> IpAddr {
+        let text = match version {
+            Version::V4 => "192.0.2.1",
+            Version::V6 => "2001:db8::1",
+        };
+        text.parse().unwrap()
+    }
+
+    fn captured() -> [(Vec<u8>, Echo); 4] {
+        let all = [
+            (REQUEST, Version::V4, EchoKind::Request),
+            (REPLY, Version::V4, EchoKind::Reply),
+            (REQUEST_V6, Version::V6, EchoKind::Request),
+            (REPLY_V6, Version::V6, EchoKind::Reply),
+        ];
+        all.map(|(text, version, kind)| (hex(text), Echo { version, kind, identifier: 0x4242, seq: 7 }))
+    }
+
+    #[test]
+    fn take_apart() {
+        for (bytes, Echo { version, kind, .. }) in captured() {
+            let message = EchoMessage::new_checked(&bytes[..], version).unwrap();
+            assert_eq!((message.kind(), message.identifier(), message.seq()), (kind, 0x4242, 7));
+            assert_eq!(message.checksum().to_be_bytes(), bytes[2..4]);
+            assert_eq!(message.data(), b"abcdefgh");
+            assert!(message.is_checksum_right(host(version), host(version)));
+            let elsewhere = match version {
+                Version::V4 => "192.0.2.2",
+                Version::V6 => "2001:db8::2",
+            };
+            // ICMPv6's covers the addresses
+            let elsewhere = message.is_checksum_right(elsewhere.parse().unwrap(), host(version));
+            assert_eq!(elsewhere, version == Version::V4);
+        }
+    }
+
+    #[test]
+    fn build() {
+        for (bytes, Echo { version, .. }) in captured() {
+            let mut built = [0xa5; 16];
+            built[..2].copy_from_slice(&bytes[..2]);
+            let mut message = EchoMessage::new_checked(&mut built[..], version).unwrap();
+            message.set_identifier(0x4242);
+            message.set_seq(7);
+            message.data_mut().copy_from_slice(b"abcdefgh");
+            message.set_checksum(u16::from_be_bytes([bytes[2], bytes[3]]));
+            assert_eq!(built, bytes[..]);
+        }
+    }
+
+    #[test]
+    fn parse() {
+        for (bytes, echo) in captured() {
+            assert_eq!(Echo::parse(&EchoMessage::new_checked(&bytes[..], echo.version).unwrap()), echo);
+        }
+    }
+
+    #[test]
+    fn emit() {
+        for (bytes, echo) in captured() {
+            let mut emitted = [0xa5; 16];
+            emitted[HEADER_LEN..].copy_from_slice(b"abcdefgh");
+            assert!(echo.emit(host(echo.version), host(echo.version), &mut emitted));
+            assert_eq!(emitted, bytes[..]);
+
+            let mut short = [0xa5; 7];
+            assert!(!echo.emit(host(echo.version), host(echo.version), &mut short));
+            assert_eq!(short, [0xa5; 7]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_echo_is_refused() {
+        for (bytes, Echo { version, .. }) in captured() {
+            let other = match version {
+                Version::V4 => Version::V6,
+                Version::V6 => Version::V4,
+            };
+            assert_eq!(EchoMessage::new_checked(&bytes[..], other).err(), Some(NotOne));
+            for len in 0..HEADER_LEN {
+                assert_eq!(EchoMessage::new_checked(&bytes[..len], version).err(), Some(NotOne));
+            }
+            let mut coded = bytes.clone();
+            coded[1] = 1;
+            assert_eq!(EchoMessage::new_checked(&coded[..], version).err(), Some(NotOne));
+        }
+    }
+}
