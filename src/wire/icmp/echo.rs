@@ -130,7 +130,7 @@ fn covered(version: Version, source: IpAddr, destination: IpAddr, bytes: &[u8]) 
             Sum::ZERO.add_addresses(source, destination).add_protocol(version.protocol(), bytes.len() as u32)
         }
     };
-    pseudo.add(bytes)
+    pseudo.add_bytes(bytes)
 }
 
 /// What the header of an echo says.
