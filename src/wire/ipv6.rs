@@ -208,7 +208,7 @@ impl Ipv6 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::octets::hex;
+    use crate::wire::octets::capture::hex;
     use std::sync::LazyLock;
 
     /// An echo request that Linux sent to itself; the class is made EF.

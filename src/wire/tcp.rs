@@ -338,7 +338,7 @@ impl QuotedTcp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::octets::hex;
+    use crate::wire::octets::capture::hex;
     use std::sync::LazyLock;
 
     // segments that Linux sent

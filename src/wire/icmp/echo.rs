@@ -170,7 +170,7 @@ impl Echo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::octets::hex;
+    use crate::wire::octets::capture::hex;
 
     // what Linux sent and answered
     const REQUEST: &str = "08002421 42420007 61626364 65666768";
