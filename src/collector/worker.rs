@@ -434,6 +434,9 @@ impl Parts {
         };
         let quote = self.methods[usize::from(reader.method)].read_quote(quoted, lane.newest());
         let known = quote.filter(|quote| lane.flow_of(quote.seq).is_some_and(|flow| of(flow, quote.ports)));
+        if known.is_none() && quote.is_some_and(|quote| quote.ports.is_some()) {
+            return; // a raw socket is told of every error that its protocol meets: another program's
+        }
         let seq = known.map(|quote| quote.seq).or_else(|| {
             // a router may quote no more than the UDP header: then the flow's newest probe is meant
             let of = |flow| of(flow, None);
