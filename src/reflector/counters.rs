@@ -15,7 +15,7 @@ pub enum DropReason {
     /// Fits no format; also what a reply looks like.
     Unrecognised,
     /// A probe of upstream's Go generation in which a field goes on behind the end.
-    TruncatedField,
+    FieldPastEnd,
     /// One in which a varint is longer than 64 bits.
     LongVarint,
     /// One in which a field is not what it can be.
@@ -46,7 +46,7 @@ impl DropReason {
         DropReason::TooShort,
         DropReason::TooLong,
         DropReason::Unrecognised,
-        DropReason::TruncatedField,
+        DropReason::FieldPastEnd,
         DropReason::LongVarint,
         DropReason::MalformedField,
         DropReason::WrongSignature,
@@ -66,7 +66,7 @@ impl DropReason {
             DropReason::TooShort => "too_short",
             DropReason::TooLong => "too_long",
             DropReason::Unrecognised => "unrecognised",
-            DropReason::TruncatedField => "truncated_field",
+            DropReason::FieldPastEnd => "field_past_end",
             DropReason::LongVarint => "long_varint",
             DropReason::MalformedField => "malformed_field",
             DropReason::WrongSignature => "wrong_signature",

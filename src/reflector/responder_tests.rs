@@ -179,8 +179,8 @@ fn what_ended_upstreams_reflector_is_dropped_by_reason() {
     let huge_varint = [&good[..15], &[0x18], &[0xff; 12][..]].concat();
     let cases = [
         ([&good[..12], &good[15..]].concat(), DropReason::EmptyTos),
-        (longer_than_there_is, DropReason::TruncatedField),
-        (good[..500].to_vec(), DropReason::TruncatedField),
+        (longer_than_there_is, DropReason::FieldPastEnd),
+        (good[..500].to_vec(), DropReason::FieldPastEnd),
         (huge_varint, DropReason::LongVarint),
         ([&good[..25], &[0x07]].concat(), DropReason::MalformedField),
         ([&[0x0a, 0x03, 1, 2, 3], &good[12..]].concat(), DropReason::WrongSignature),

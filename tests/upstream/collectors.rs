@@ -147,9 +147,9 @@ fn nearly_probes() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("empty tos", without(|probe| probe.tos.clear())),
         ("empty tos", [&go[..12], &[0x12, 0], &go[15..]].concat()),
-        ("truncated field", go[..go.len() - 1].to_vec()),
-        ("truncated field", [&go[..25], &[0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f]].concat()),
-        ("truncated field", [&go[..25], &[0x3a], &[0xff; 9][..], &[1]].concat()),
+        ("field past end", go[..go.len() - 1].to_vec()),
+        ("field past end", [&go[..25], &[0x3a, 0xff, 0xff, 0xff, 0xff, 0x0f]].concat()),
+        ("field past end", [&go[..25], &[0x3a], &[0xff; 9][..], &[1]].concat()),
         ("long varint", [&go[..15], &[0x18], &[0xff; 11][..]].concat()),
         ("long varint", [&go[..15], &[0x18], &[0x80; 40][..]].concat()),
         ("malformed field", [&go[..], &[0x47]].concat()),
