@@ -247,7 +247,7 @@ fn a_limit_on_answers_is_suspected() {
         &["-f", "-"],
         "table inet l { chain i { type filter hook input priority 0; tcp dport 9 limit rate over 100/second burst 1 packets drop; }; }\n",
     );
-    let flags = ["--tcp", "--rate", "400", "--duration", "7s", "--timeout", "300ms"];
+    let flags = ["--tcp", "--rate", "400", "--duration", "11s", "--timeout", "300ms"];
     let report = report(&ping(&hosts.prober, &with_port(TwoHosts::TARGET_V4, 9), &flags).success());
     let said = report["verdict"].as_array().unwrap();
     assert!(said.iter().any(|say| say.as_str().unwrap().contains("answers come at a steady")), "{report:#}");
