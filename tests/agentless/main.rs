@@ -10,6 +10,7 @@ mod common;
 mod errors;
 mod icmp;
 mod privilege;
+mod reload;
 mod tcp;
 mod together;
 
