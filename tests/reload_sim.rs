@@ -9,6 +9,7 @@ use llama::collector::ledger::{Closed, Ledger, Segment, Timetable};
 use llama::collector::outfit::Outfit;
 use llama::collector::progress::Progress;
 use llama::collector::roster::{Roster, Settings, Succession};
+use llama::collector::seats::EchoPath;
 use llama::collector::share;
 use llama::collector::turn::Turn;
 use llama::collector::worker::{Bare, Ended, Parts, Worker};
@@ -211,7 +212,7 @@ impl Rest {
         let same = Matching::of(&self.plan, plan);
         let seated: Vec<Option<usize>> = same.sources.iter().map(|old| old.map(|_| 0)).collect();
         let share = share::redeal(plan, 1, &seated).remove(0);
-        let way = Succession { former: &self.plan, plan, same: &same };
+        let way = Succession { former: &self.plan, plan, same: &same, identifiers: &[] };
         let (roster, outfit) = self.roster.follow(&way, share, &self.settings, &mut self.random).unwrap();
         let cut = self.timetable.cut(at, plan.interval);
         self.merger.change(cut.first, paths(plan), vec![Arc::clone(&roster.layout)], coverage(plan));
@@ -252,9 +253,9 @@ fn run(plans: &[(u64, Arc<Plan>)], weather: &Conditions) -> Outcome {
     let first = &plans[0].1;
     let (closed_out, closed) = unbounded();
     let (back, back_in) = bounded(128);
-    let settings = Settings { kernel_stamps: true, in_flight: None, clock: None };
+    let settings = Settings { kernel_stamps: true, in_flight: None, clock: None, echo: EchoPath::Raw };
     let mut random = Random::new(weather.seed);
-    let way = Succession { former: first, plan: first, same: &Matching::none(first) };
+    let way = Succession { former: first, plan: first, same: &Matching::none(first), identifiers: &[] };
     let (roster, outfit) =
         Roster::new(0, &mut random).follow(&way, share::deal(first, 1).remove(0), &settings, &mut random).unwrap();
     let mut host = Host { send_fails_every: weather.send_fails_every, ..Host::default() };

@@ -60,7 +60,7 @@ impl FromStr for CoreList {
 pub struct Destination {
     /// Address or name, without brackets.
     pub host: String,
-    /// UDP port, when written.
+    /// Port, when written.
     pub port: Option<u16>,
 }
 
@@ -74,7 +74,7 @@ impl FromStr for Destination {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Destination, String> {
-        let (host, port) = endpoint::host_and_port(text, DEFAULT_PORT, "UDP port")?;
+        let (host, port) = endpoint::host_and_port(text, 0, DEFAULT_PORT, "port")?;
         Ok(Destination { host, port })
     }
 }
@@ -264,6 +264,14 @@ pub fn stamp_policy(text: &str) -> Result<StampPolicy, String> {
     }
 }
 
+/// SYNs per second to one target, as in a configuration file.
+///
+/// # Errors
+/// Outside the range.
+pub fn syn_limit(text: &str) -> Result<u32, String> {
+    ranged(text, "SYNs/s", 1, keys::MAX_SYN_LIMIT, "a target is to answer them").map(|n| n as u32)
+}
+
 /// How a probe asks: a parser of its own, since the method is the probe's and knows nothing of flags.
 pub fn method() -> impl TypedValueParser<Value = MethodKind> {
     let names = MethodKind::ALL.map(|method| {
@@ -271,6 +279,8 @@ pub fn method() -> impl TypedValueParser<Value = MethodKind> {
             MethodKind::Udp => "STAMP test packets, RFC 8762",
             MethodKind::Llama => "probes of the older LLAMA written in Go",
             MethodKind::LlamaPython => "probes of the older LLAMA written in Python",
+            MethodKind::TcpSyn => "TCP SYNs, to any host",
+            MethodKind::Icmp => "ICMP echo requests, to any host",
         })
     });
     PossibleValuesParser::new(names).map(|word| {
@@ -338,9 +348,7 @@ mod tests {
         assert_eq!("[2001:db8::1]".parse(), to("2001:db8::1", None));
         assert_eq!("fe80::1%eth0".parse(), to("fe80::1%eth0", None));
         assert_eq!("[fe80::1%eth0]:862".parse(), to("fe80::1%eth0", Some(862)));
-        for bad in
-            ["", ":8100", "web1:", "web1:0", "web1:65536", "web1:http", "[::1", "[::1]8100", "a:b:c", "a/b", "a b"]
-        {
+        for bad in ["", ":8100", "web1:", "web1:65536", "web1:http", "[::1", "[::1]8100", "a:b:c", "a/b", "a b"] {
             assert!(bad.parse::<Destination>().is_err(), "{bad:?}");
         }
     }

@@ -1,17 +1,17 @@
 //! What a reload changes: which sockets and flows two plans have in common, and the difference for people.
 //!
 //! # What is the same
-//! A socket: bound to the same address, for the `ports` entry of the same name, the n-th of its test (targets and
-//! port group by name; of any test, when that finds none). A socket bound to a port by number is the same whatever
-//! uses it. A flow: the same socket, target address, loss threshold and everything that `ports` says about the
+//! A socket (of TCP and ICMP: a source port, an identifier): of the same protocol, bound to the same address, for the
+//! `ports` entry of the same name, the n-th of its test (targets and port group by name; of any test, when that finds
+//! none). A socket bound to a port by number is the same whatever uses it. A flow: the same socket, target address, loss threshold and everything that `ports` says about the
 //! probe. Rates, pacing, tags, groups and names of hosts may change, and the flow stays.
 //!
 //! Not responsible for carrying it out ([`crate::collector::reload`]). Read [`Matching`] first.
 
 use super::dscp;
-use super::plan::{Plan, Test};
+use super::plan::{Flow, Plan, Test};
 use super::report::PlanReport;
-use crate::probe::shape::{Pacing, StampPolicy};
+use crate::probe::shape::{MethodKind, Pacing, StampPolicy};
 use crate::summary::Path;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -29,8 +29,8 @@ pub struct Matching {
     pub flows: Vec<Option<u32>>,
 }
 
-/// What sources are for: bound address, `ports` entry, and test.
-type Purpose<'p> = (SocketAddr, &'p str, Option<(&'p str, &'p str)>);
+/// What sources are for: protocol, bound address, `ports` entry, and test.
+type Purpose<'p> = (MethodKind, SocketAddr, &'p str, Option<(&'p str, &'p str)>);
 /// What a source is called within a plan: its purpose, and which of those with the same one it is.
 type SourceName<'p> = (Purpose<'p>, u32);
 
@@ -86,7 +86,9 @@ fn names<'p>(plan: &'p Plan, of_its_test: bool, counts: impl Fn(&usize) -> bool)
         if source.bind.port() != 0 {
             (port, test) = ("", None);
         }
-        let purpose = (source.bind, port, test);
+        let method = plan.shapes[source.shape as usize].method;
+        let protocol = if method.is_udp() { MethodKind::Udp } else { method };
+        let purpose = (protocol, source.bind, port, test);
         let number = so_far.entry(purpose).or_default();
         *number += 1;
         (i, (purpose, *number))
@@ -96,24 +98,27 @@ fn names<'p>(plan: &'p Plan, of_its_test: bool, counts: impl Fn(&usize) -> bool)
 
 fn flows(old: &Plan, new: &Plan, shapes: &[Option<u32>], sources: &[Option<u32>]) -> Vec<Option<u32>> {
     // by what makes a flow, in the old plan's positions; flows that are there twice are paired in their order
-    type Known = (u32, SocketAddr, u32, u32);
+    type Known = (u32, (SocketAddr, Option<IpAddr>), u32, u32);
+    // what goes to an address; and, unless the kernel makes the whole header, from which
+    let addresses = |plan: &Plan, flow: &Flow| {
+        let method = plan.shapes[flow.shape as usize].method;
+        let from = (!method.is_udp()).then(|| plan.paths[flow.path as usize].src);
+        (plan.targets[flow.target as usize].address, from)
+    };
     let mut first_of_kind: Vec<u32> = (0..old.shapes.len() as u32).collect();
     for (i, shape) in old.shapes.iter().enumerate() {
         first_of_kind[i] = old.shapes.iter().position(|known| known == shape).unwrap_or(i) as u32;
     }
     let mut known: Vec<Known> = (0..)
         .zip(&old.flows)
-        .map(|(i, flow)| {
-            let to = old.targets[flow.target as usize].address;
-            (flow.source, to, first_of_kind[flow.shape as usize], i)
-        })
+        .map(|(i, flow)| (flow.source, addresses(old, flow), first_of_kind[flow.shape as usize], i))
         .collect();
     let mut wanted: Vec<Known> = (0..)
         .zip(&new.flows)
         .filter_map(|(i, flow)| {
             let (source, shape) = (sources[flow.source as usize]?, shapes[flow.shape as usize]?);
             let threshold = new.sources[flow.source as usize].loss_threshold;
-            let to = new.targets[flow.target as usize].address;
+            let to = addresses(new, flow);
             (old.sources[source as usize].loss_threshold == threshold).then_some((source, to, shape, i))
         })
         .collect();
@@ -241,9 +246,10 @@ pub fn api_needs_restart(served: Option<SocketAddr>, plan: &Plan) -> Option<Stri
     (served != plan.api).then(|| format!("api.bind: {} asked, {} in use", said(plan.api), said(served)))
 }
 
-/// Whether a reload from one plan to the other changes nothing. Where the API listens is not a reload's business.
+/// Whether a reload from one plan to the other changes nothing. Where the API listens is not a reload's business, and a
+/// limit that both keep to makes no difference.
 pub fn is_same(old: &Plan, new: &Plan) -> bool {
-    let Plan { interval, api: _, shapes, sources, targets, flows, paths, tests } = old;
+    let Plan { interval, api: _, shapes, sources, targets, flows, paths, tests, syn_limit: _ } = old;
     (interval, shapes, sources, targets) == (&new.interval, &new.shapes, &new.sources, &new.targets)
         && (flows, paths, tests) == (&new.flows, &new.paths, &new.tests)
 }
@@ -320,7 +326,7 @@ fn ports(plan: &Plan, known: &Plan) -> BTreeMap<String, String> {
         let class = dscp::name(shape.dscp).map_or(shape.dscp.0.to_string(), str::to_string);
         let what = format!(
             "{}, timeout {} ms, {class}, {} bytes, stamps {}",
-            format!("{:?}", shape.method).to_lowercase(),
+            shape.method.name(),
             ms(source.loss_threshold),
             shape.size,
             match shape.stamps {

@@ -1,6 +1,7 @@
-//! Opening UDP sockets the way a [`SocketSpec`] says, changing them while they are open, and steering datagrams
+//! Opening sockets the way a [`SocketSpec`] says, changing them while they are open, and steering datagrams
 //! to cores.
 
+use super::raw;
 use super::stamp_keys::Counted;
 use super::{SocketSpec, TransmitStamps};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, getsockname, socket};
@@ -25,6 +26,10 @@ pub struct Socket {
     pub icmp_errors: bool,
     /// Receive buffer the kernel granted, in bytes of its own accounting.
     pub granted_receive_buffer: usize,
+    /// Whether addresses have a port: those of UDP.
+    pub has_ports: bool,
+    /// Whether what is received begins with an IPv4 header.
+    pub ip_header: bool,
     /// What it was opened or changed to be like.
     pub spec: SocketSpec,
     /// What its last network knew.
@@ -56,30 +61,33 @@ pub mod stamping {
 
 impl Socket {
     /// Makes an open socket like `spec`, as far as that can be done without losing its port: class, transmit
-    /// stamps, receive buffer, and whether it is connected. One that is to send to more than the address it is
-    /// connected to is unconnected, and one that is unconnected stays so.
+    /// stamps, receive buffer, ports that a raw one lets in, and whether a UDP one is connected. One that is to send to
+    /// more than the address it is connected to is unconnected, and one that is unconnected stays so.
     ///
     /// # Errors
     /// The kernel's, with the address and the option that was refused.
     pub fn adapt(&mut self, spec: &SocketSpec) -> io::Result<()> {
-        let raw = self.fd.as_fd();
+        let fd = self.fd.as_fd();
         let say =
             |what: &'static str| move |e: io::Error| io::Error::new(e.kind(), format!("{}: {what}: {e}", spec.bind));
         if spec.traffic_class != self.spec.traffic_class {
-            set_class(raw, self.v6, !self.v6 || spec.dual_stack, spec.traffic_class).map_err(say("traffic class"))?;
+            set_class(fd, self.v6, !self.v6 || spec.dual_stack, spec.traffic_class).map_err(say("traffic class"))?;
         }
         if spec.receive_buffer > self.spec.receive_buffer {
-            set_receive_buffer(raw, spec.receive_buffer).map_err(say("SO_RCVBUF"))?;
+            set_receive_buffer(fd, spec.receive_buffer).map_err(say("SO_RCVBUF"))?;
         }
         if spec.transmit_stamps != self.transmit_stamps {
-            set_stamping(raw, spec.transmit_stamps).map_err(say("SO_TIMESTAMPING"))?;
+            set_stamping(fd, spec.transmit_stamps).map_err(say("SO_TIMESTAMPING"))?;
             if self.transmit_stamps == TransmitStamps::None {
                 self.carried.keys = None; // the kernel begins at 0
             }
             self.transmit_stamps = spec.transmit_stamps;
         }
+        if spec.transport != self.spec.transport {
+            raw::refit(&self.fd, self.v6, &spec.transport).map_err(say("packet filter"))?;
+        }
         if self.connected && spec.connect != self.spec.connect {
-            disconnect(raw).map_err(say("disconnect"))?;
+            disconnect(fd).map_err(say("disconnect"))?;
             self.connected = false;
         }
         self.spec = SocketSpec { bind: self.spec.bind, ..spec.clone() };
@@ -162,11 +170,14 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
     let v6 = spec.bind.is_ipv6();
     let v4_too = !v6 || spec.dual_stack;
     let family = if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
-    let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    let (kind, protocol) = spec.transport.kind(v6);
+    let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, protocol)?;
     let raw = fd.as_fd();
     let say = |what: &'static str| move |e: io::Error| io::Error::new(e.kind(), format!("{}: {what}: {e}", spec.bind));
 
-    if v6 {
+    raw::guard(&fd, v6, &spec.transport).map_err(say("packet filter"))?;
+    // a raw socket is of one family, and refuses the option
+    if v6 && !spec.transport.is_raw() {
         set_option(raw, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &i32::from(!spec.dual_stack))
             .map_err(say("IPV6_V6ONLY"))?;
     }
@@ -197,14 +208,17 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
     set_receive_buffer(raw, spec.receive_buffer).map_err(say("SO_RCVBUF"))?;
     set_stamping(raw, spec.transmit_stamps).map_err(say("SO_TIMESTAMPING"))?;
 
-    if spec.connect.is_some() && spec.bind.port() == 0 {
+    let has_ports = spec.transport == raw::Transport::Udp;
+    // a raw socket's port would be taken for a protocol
+    let bare = |address| if spec.transport.is_raw() { raw::with_port(address, 0) } else { address };
+    if spec.connect.is_some() && spec.bind.port() == 0 && has_ports {
         bind_by_number(&fd, family, spec).map_err(say("bind"))?;
     } else {
-        bind(fd.as_raw_fd(), &SockaddrStorage::from(spec.bind)).map_err(|e| say("bind")(e.into()))?;
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(bare(spec.bind))).map_err(|e| say("bind")(e.into()))?;
     }
-    let connected = spec.connect.is_some_and(|to| connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).is_ok());
+    let connected = spec.connect.is_some_and(|to| connect(fd.as_raw_fd(), &SockaddrStorage::from(bare(to))).is_ok());
     let local: SockaddrStorage = getsockname(fd.as_raw_fd())?;
-    let local = socket_addr(&local).unwrap_or(spec.bind);
+    let local = bare(socket_addr(&local).unwrap_or(spec.bind));
     let granted = nix::sys::socket::getsockopt(&fd, nix::sys::socket::sockopt::RcvBuf).unwrap_or(0);
     Ok(Socket {
         fd,
@@ -216,6 +230,8 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
         granted_receive_buffer: granted,
         spec: spec.clone(),
         carried: Carried::default(),
+        has_ports,
+        ip_header: spec.transport.has_ip_header(v6),
     })
 }
 
@@ -234,7 +250,7 @@ pub fn set_stamping(fd: BorrowedFd<'_>, transmit: TransmitStamps) -> io::Result<
     set_option(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &flags)
 }
 
-fn socket_addr(storage: &SockaddrStorage) -> Option<SocketAddr> {
+pub(super) fn socket_addr(storage: &SockaddrStorage) -> Option<SocketAddr> {
     if let Some(v4) = storage.as_sockaddr_in() {
         return Some(SocketAddr::V4((*v4).into()));
     }

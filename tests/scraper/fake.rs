@@ -231,6 +231,7 @@ pub fn summary_ending(collector: IpAddr, path: u32, interval: u32, end: Wall) ->
         sent_by: Some(StampSource::Kernel),
         received_by: Some(StampSource::Kernel),
         lateness: None,
+        reporter: None,
         local_drops: 0,
         flows: 16,
         flows_with_loss: 1,
