@@ -65,7 +65,7 @@ use llama::net::sim::{Host, Jitter, Link, Loss, SimClock, SimNetwork, StampQuali
 use llama::net::{IcmpMeaning, SocketId, SocketSpec, TransmitStamps};
 use llama::probe::Seq;
 use llama::probe::inflight::InFlight;
-use llama::probe::method::Method;
+use llama::probe::method::{Addressing, Method};
 use llama::probe::random::Random;
 use llama::probe::schedule::{Schedule, Sweep};
 use llama::probe::shape::{Dscp, Key, MethodKind, Pacing, Shape, StampPolicy};
@@ -458,6 +458,7 @@ impl Scenario {
         let sweep = Sweep { flows: 0..flows, cycles_per_second: rate / f64::from(flows), pacing };
         let route = |socket| Route {
             to: target,
+            addressing: Addressing::new(target, target), // nothing to UDP
             socket: SocketId(socket),
             lane: 0,
             method: 0,

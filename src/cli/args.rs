@@ -5,7 +5,7 @@
 
 #![allow(rustdoc::broken_intra_doc_links)] // these texts are shown as help: [::] is an address there
 
-use super::values::{self, CoreList, Destination};
+use super::values::{self, CoreList, DEFAULT_PORT, Destination};
 use crate::net::features::IoChoice;
 use crate::probe::shape::{Dscp, MethodKind, Sizes, StampPolicy};
 use crate::wire::REFLECTOR_PORTS;
@@ -111,12 +111,17 @@ pub enum Mode {
       The reflector there is of the older LLAMA
   llama ping 2001:db8::7 --dscp EF --size 1400 --json > result.json
       A class of service with large probes, for a script
+  llama ping --tcp router1:179
+      No agent there: SYNs, answered by a SYN-ACK or a RST; needs CAP_NET_RAW (scripts/grant-caps)
+  llama ping --icmp fe80::1%eth0
+      No agent there: echo requests, over raw sockets or, without the privilege, ping sockets
 
-The other end runs `llama reflector`, or any STAMP (RFC 8762) or TWAMP Light reflector: port 862 then.
+The other end runs `llama reflector`, or any STAMP (RFC 8762) or TWAMP Light reflector: port 862 then. With --tcp
+and --icmp it is any host.
 Exit status: 0 when a reply came, 1 when none did, 2 when the command line is wrong or nothing could be measured.")]
 pub struct PingArgs {
     /// Address or name of the reflector; [ADDR]:PORT for IPv6 with a port; PORT is 8100 when left out (60000 with
-    /// --method llama-python)
+    /// --method llama-python, 0 with --tcp)
     #[arg(value_name = "TARGET[:PORT]", value_hint = ValueHint::Hostname)]
     pub target: Destination,
     /// Probes to send in all, over all flows [default: 1000]
@@ -143,8 +148,17 @@ pub struct PingArgs {
     /// How a probe asks; llama and llama-python are for reflectors of the older LLAMA, written in Go and in Python
     #[arg(long, value_name = "METHOD", value_parser = values::method(), default_value = "udp")]
     pub method: MethodKind,
-    /// UDP payload of a probe in bytes, 44 to 9000 (from 112 with --key-file, from 27 with --method llama) [default: as
-    /// short as possible, 1028 with --method llama]
+    /// Send TCP SYNs, as --method tcp-syn: any host answers, by a SYN-ACK or a RST
+    #[arg(long, conflicts_with_all = ["icmp", "method"])]
+    pub tcp: bool,
+    /// Send ICMP echo requests, as --method icmp
+    #[arg(long, conflicts_with = "method")]
+    pub icmp: bool,
+    /// SYNs per second to the target at most, with --tcp; its table of half-open connections is small
+    #[arg(long, value_name = "PER_SECOND", value_parser = values::syn_limit, default_value = "1000")]
+    pub syn_limit: u32,
+    /// Payload of a probe in bytes, 44 to 9000 (from 112 with --key-file, from 27 with --method llama, from 8 with
+    /// --icmp) [default: as short as possible, 1028 with --method llama, 56 with --icmp]
     #[arg(long, short, value_name = "BYTES", value_parser = values::size)]
     pub size: Option<u16>,
     /// Loss threshold: a probe without a reply for so long is lost; 1ms to 60s
@@ -191,20 +205,30 @@ impl PingArgs {
         Duration::try_from_secs_f64(self.probes() as f64 / self.rate).unwrap_or(Duration::MAX)
     }
 
-    /// UDP payload of a probe, bytes.
+    /// How a probe asks.
+    pub fn method(&self) -> MethodKind {
+        match (self.tcp, self.icmp) {
+            (true, _) => MethodKind::TcpSyn,
+            (_, true) => MethodKind::Icmp,
+            _ => self.method,
+        }
+    }
+
+    /// Payload of a probe, bytes.
     pub fn payload(&self) -> u16 {
         self.size.unwrap_or_else(|| self.sizes().usual)
     }
 
     fn sizes(&self) -> Sizes {
-        self.method.sizes(self.key_file.is_some())
+        self.method().sizes(self.key_file.is_some())
     }
 
-    /// The reflector's port.
+    /// The target's port; 0 with ICMP.
     pub fn port(&self) -> u16 {
-        self.target.port.unwrap_or(match self.method {
+        self.target.port.unwrap_or(match self.method() {
             MethodKind::Udp | MethodKind::Llama => values::DEFAULT_PORT,
             MethodKind::LlamaPython => python::DEFAULT_PORT,
+            MethodKind::TcpSyn | MethodKind::Icmp => 0,
         })
     }
 
@@ -217,16 +241,18 @@ impl PingArgs {
                 self.source_ports, self.source_port
             ));
         }
+        self.check_method()?;
         let ports = u32::from(self.source_port)..=last;
         if self.source_port != 0
+            && self.method().is_udp()
             && let Some(port) = REFLECTOR_PORTS.iter().find(|port| ports.contains(&u32::from(**port)))
         {
             return Err(format!(
                 "--source-port: {port} is a port of reflectors, which answer nothing that comes from there; leave out {REFLECTOR_PORTS:?}"
             ));
         }
-        let method = self.method.name();
-        if self.key_file.is_some() && self.method != MethodKind::Udp {
+        let method = self.method().name();
+        if self.key_file.is_some() && self.method() != MethodKind::Udp {
             return Err(format!("--key-file: probes of method {method} cannot be authenticated; drop one of the two"));
         }
         let (size, Sizes { least, most, .. }) = (self.payload(), self.sizes());
@@ -236,7 +262,8 @@ impl PingArgs {
             ));
         }
         if !(least..=most).contains(&size) {
-            return Err(match self.method {
+            return Err(match self.method() {
+                MethodKind::TcpSyn => format!("--size: {size} bytes asked, a SYN has no payload; drop it"),
                 MethodKind::LlamaPython => {
                     format!("--size: {size} bytes asked, one of method {method} has {most}; drop it")
                 }
@@ -246,6 +273,21 @@ impl PingArgs {
         match self.source {
             Some(IpAddr::V4(ip)) if self.ipv6 => Err(format!("--source {ip} is IPv4, -6 asks for IPv6; drop one")),
             Some(IpAddr::V6(ip)) if self.ipv4 => Err(format!("--source {ip} is IPv6, -4 asks for IPv4; drop one")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Port and rate, as the method has them.
+    fn check_method(&self) -> Result<(), String> {
+        match (self.method(), self.target.port) {
+            (MethodKind::Icmp, Some(port)) => Err(format!("TARGET: ICMP has no ports; leave out :{port}")),
+            (method, Some(0)) if method != MethodKind::TcpSyn => {
+                Err(format!("TARGET: port 0 is none of UDP; write 1 to 65535, or leave it out for {DEFAULT_PORT}"))
+            }
+            (MethodKind::TcpSyn, _) if self.rate > f64::from(self.syn_limit) => Err(format!(
+                "--rate: {} SYNs/s to one target asked, {} possible; lower it, or raise --syn-limit",
+                self.rate, self.syn_limit
+            )),
             _ => Ok(()),
         }
     }

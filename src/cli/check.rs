@@ -44,7 +44,7 @@ fn totals(plan: &PlanReport) -> Vec<String> {
     let row = |name: &str, value: String, note: String| vec![name.to_owned(), value, note];
     let n = |n: usize| count(n as u64);
     let busiest = plan.tests.iter().map(|test| test.probes_per_second_per_target).fold(0.0, f64::max);
-    let rows = [
+    let mut rows = vec![
         row("probes", rate(plan.probes_per_second), format!("{megabits:.1} Mbit/s of IP packets, and as much back")),
         row("per target", rate(busiest), "at most, of one test".into()),
         row("targets", n(plan.targets), String::new()),
@@ -58,6 +58,10 @@ fn totals(plan: &PlanReport) -> Vec<String> {
         row("in flight", n(plan.in_flight_slots), "probes remembered at most".into()),
         row("memory", bytes(plan.memory.total as u64), memory(&plan.memory)),
     ];
+    if let Some(limit) = plan.syn_limit {
+        let note = "to one target, the limit; SYNs need CAP_NET_RAW (scripts/grant-caps)";
+        rows.insert(2, row("SYNs", rate(limit.into()), note.into()));
+    }
     // without headings: the first line is blank
     layout::columns(0, &[("", Side::Left), ("", Side::Right), ("", Side::Left)], &rows).split_off(1)
 }
@@ -160,6 +164,7 @@ mod tests {
             flows: 2560,
             sockets: 128,
             probes_per_second: 10_240.0,
+            syn_limit: None,
             ip_bytes_per_second: 737_280.0,
             in_flight_slots: 16_384,
             memory: Memory {

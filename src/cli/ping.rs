@@ -45,6 +45,8 @@ pub fn method_name(method: MethodKind) -> &'static str {
         MethodKind::Udp => "STAMP over UDP",
         MethodKind::Llama => "older LLAMA (Go) over UDP",
         MethodKind::LlamaPython => "older LLAMA (Python) over UDP",
+        MethodKind::TcpSyn => "TCP SYN",
+        MethodKind::Icmp => "ICMP echo",
     }
 }
 
@@ -209,6 +211,8 @@ fn counts(summary: &Summary, lines: &mut Vec<String>) {
         .into();
     let rare = [
         (c.refused, "of the lost refused"),
+        (c.prohibited, "of the lost prohibited"),
+        (c.time_exceeded, "of the lost with time exceeded"),
         (c.unreachable, "of the lost unreachable"),
         (c.send_failed, "not taken by the kernel"),
         (c.not_sent, "not sent in time"),
@@ -292,6 +296,7 @@ pub(super) mod tests {
             flows: 16,
             flows_with_loss: 1,
             worst_flows: Vec::new(),
+            reporter: None,
             suspect: Vec::new(),
         }
     }

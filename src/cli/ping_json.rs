@@ -1,7 +1,7 @@
 //! `llama ping --json`: one object. Delays in milliseconds, names ending in `_ms`; shares in percent.
 //!
 //! Names and meanings are those of the collector's JSON lines: `sent` is what left this host, `lost` what
-//! brought no reply, `refused` and `unreachable` are parts of `lost`.
+//! brought no reply, `refused` to `unreachable` are parts of `lost`.
 
 use super::ping::Report;
 use super::verdict;
@@ -25,6 +25,8 @@ pub struct Json {
     io: String,
     sent: u64,
     replied: u64,
+    syn_acks: u64,
+    resets: u64,
     lost: u64,
     loss_percent: f64,
     /// 95 % confidence interval.
@@ -35,6 +37,8 @@ pub struct Json {
     duplicates: u64,
     reordered: u64,
     refused: u64,
+    prohibited: u64,
+    time_exceeded: u64,
     unreachable: u64,
     send_failed: u64,
     not_sent: u64,
@@ -48,6 +52,8 @@ pub struct Json {
     owd_reverse_ms: Option<ExtremesRecord>,
     lateness_ms: Option<StatisticsRecord>,
     stamps: StampsRecord,
+    /// The node that sent the last ICMP error.
+    reporter: Option<IpAddr>,
     suspect: Vec<&'static str>,
     verdict: Vec<String>,
     flows_with_loss: usize,
@@ -72,6 +78,8 @@ pub fn object(report: &Report<'_>) -> Json {
         io: report.io.to_owned(),
         sent: c.left(),
         replied: c.replied,
+        syn_acks: c.syn_acks,
+        resets: c.resets,
         lost: c.unanswered(),
         loss_percent: c.loss_percent(),
         loss_percent_interval: [low, high],
@@ -81,6 +89,8 @@ pub fn object(report: &Report<'_>) -> Json {
         duplicates: c.duplicates,
         reordered: c.reordered,
         refused: c.refused,
+        prohibited: c.prohibited,
+        time_exceeded: c.time_exceeded,
         unreachable: c.unreachable,
         send_failed: c.send_failed,
         not_sent: c.not_sent,
@@ -94,6 +104,7 @@ pub fn object(report: &Report<'_>) -> Json {
         owd_reverse_ms: s.owd_reverse.as_ref().map(ExtremesRecord::from),
         lateness_ms: s.lateness.as_ref().map(StatisticsRecord::from),
         stamps: StampsRecord::of(s),
+        reporter: s.reporter,
         suspect: s.suspect.iter().map(|r| suspicion_name(*r)).collect(),
         verdict: verdict::network(c, report.flows, report.address.port(), report.size).says,
         flows_with_loss: report.flows.iter().filter(|f| f.lost > 0).count(),

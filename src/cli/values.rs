@@ -59,7 +59,7 @@ impl FromStr for CoreList {
 pub struct Destination {
     /// Address or name, without brackets.
     pub host: String,
-    /// UDP port, when written.
+    /// Port, when written.
     pub port: Option<u16>,
 }
 
@@ -78,8 +78,8 @@ impl FromStr for Destination {
 
     fn from_str(text: &str) -> Result<Destination, String> {
         let port = |s: &str| match s.parse::<u16>() {
-            Ok(port) if port > 0 => Ok(Some(port)),
-            _ => Err(format!("`{s}` is not a UDP port; write 1 to 65535, or leave it out for {DEFAULT_PORT}")),
+            Ok(port) => Ok(Some(port)),
+            _ => Err(format!("`{s}` is not a port; write 1 to 65535, or leave it out for {DEFAULT_PORT}")),
         };
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
             match rest.split_once(']') {
@@ -290,6 +290,14 @@ pub fn stamp_policy(text: &str) -> Result<StampPolicy, String> {
     }
 }
 
+/// SYNs per second to one target, as in a configuration file.
+///
+/// # Errors
+/// Outside the range.
+pub fn syn_limit(text: &str) -> Result<u32, String> {
+    ranged(text, "SYNs/s", 1, keys::MAX_SYN_LIMIT, "a target is to answer them").map(|n| n as u32)
+}
+
 /// How a probe asks: a parser of its own, since the method is the probe's and knows nothing of flags.
 pub fn method() -> impl TypedValueParser<Value = MethodKind> {
     let names = MethodKind::ALL.map(|method| {
@@ -297,6 +305,8 @@ pub fn method() -> impl TypedValueParser<Value = MethodKind> {
             MethodKind::Udp => "STAMP test packets, RFC 8762",
             MethodKind::Llama => "probes of the older LLAMA written in Go",
             MethodKind::LlamaPython => "probes of the older LLAMA written in Python",
+            MethodKind::TcpSyn => "TCP SYNs, to any host",
+            MethodKind::Icmp => "ICMP echo requests, to any host",
         })
     });
     PossibleValuesParser::new(names).map(|word| {
@@ -364,9 +374,7 @@ mod tests {
         assert_eq!("[2001:db8::1]".parse(), to("2001:db8::1", None));
         assert_eq!("fe80::1%eth0".parse(), to("fe80::1%eth0", None));
         assert_eq!("[fe80::1%eth0]:862".parse(), to("fe80::1%eth0", Some(862)));
-        for bad in
-            ["", ":8100", "web1:", "web1:0", "web1:65536", "web1:http", "[::1", "[::1]8100", "a:b:c", "a/b", "a b"]
-        {
+        for bad in ["", ":8100", "web1:", "web1:65536", "web1:http", "[::1", "[::1]8100", "a:b:c", "a/b", "a b"] {
             assert!(bad.parse::<Destination>().is_err(), "{bad:?}");
         }
     }

@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod progress;
 pub mod samples;
+pub mod seats;
 pub mod share;
 pub mod stats;
 pub mod summaries;
@@ -18,12 +19,13 @@ use crate::net::features::{Features, Io, IoChoice, StampPath};
 use crate::net::mmsg::MmsgNetwork;
 use crate::net::socket::{self, Socket};
 use crate::net::uring::{self, UringNetwork};
-use crate::net::{Limits, clock_state, thread};
+use crate::net::{Limits, clock_state, raw, thread};
 use crate::probe::Seq;
 use crate::probe::inflight::{self, InFlight};
-use crate::probe::method::Method;
+use crate::probe::method::{Addressing, Method};
 use crate::probe::random::Random;
 use crate::probe::schedule::Schedule;
+use crate::probe::shape::MethodKind;
 use crate::summary::Summary;
 use crate::summary::tally::{Layout, Tally};
 use crate::time::{Clock, Monotonic, SystemClock};
@@ -32,6 +34,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use ledger::{Closed, Ledger, Timetable};
 use progress::{Intervals, Progress};
 use samples::Samples;
+use seats::{EchoPath, Opened, Seats};
 use share::Share;
 use std::io;
 use std::net::SocketAddr;
@@ -90,6 +93,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// This process may not send what the plan asks for.
+    #[error("{0}")]
+    Privilege(String),
     /// There is nothing to probe.
     #[error("the plan has no flows: give tests a target and a port")]
     Empty,
@@ -122,6 +128,8 @@ pub struct WorkerInfo {
 pub struct Collector {
     /// What the kernel lets it do.
     pub features: Features,
+    /// How ICMP echoes go out, when there are some.
+    pub echo: Option<EchoPath>,
     /// Its workers.
     pub workers: Vec<WorkerInfo>,
     /// Local addresses of the flows of worker 0, by its flow number.
@@ -151,6 +159,7 @@ impl Collector {
             return Err(Error::Empty);
         }
         let features = Features::detect(options.io).map_err(Error::Features)?;
+        let echo = allowed(plan, raw::privilege()).map_err(Error::Privilege)?;
         let cpus = cpus(plan, options).map_err(|source| Error::Start { worker: 0, source })?;
         let shares = share::deal(plan, cpus.len());
         let stop = Arc::new(AtomicBool::new(false));
@@ -158,6 +167,7 @@ impl Collector {
         let (closed_out, closed) = bounded::<Closed>(TALLIES_WAITING * shares.len());
         let mut collector = Collector {
             features: features.clone(),
+            echo,
             workers: Vec::new(),
             flow_sources: Vec::new(),
             progress: Vec::new(),
@@ -168,7 +178,7 @@ impl Collector {
         };
         let (mut starts, mut backs, mut layouts) = (Vec::new(), Vec::new(), Vec::new());
         for (number, (share, cpu)) in shares.iter().zip(&cpus).enumerate() {
-            let setup = Setup::new(number, plan, share, *cpu, options, &features);
+            let setup = Setup::new(number, plan, share, *cpu, options, &features, echo);
             let (start_out, start) = bounded::<Timetable>(1);
             let (back_out, back) = bounded::<Tally>(setup.tallies + 1);
             collector.workers.push(setup.info(options));
@@ -279,6 +289,10 @@ struct Setup {
     layout: Arc<Layout>,
     tallies: usize,
     limits: Limits,
+    /// Of each source, its in-flight ring.
+    lanes: Vec<u8>,
+    thresholds: Vec<Duration>,
+    seats: Seats,
 }
 
 impl Setup {
@@ -289,9 +303,11 @@ impl Setup {
         cpu: Option<usize>,
         options: &Options,
         features: &Features,
+        echo: Option<EchoPath>,
     ) -> Setup {
-        let longest = share.thresholds(plan).0.into_iter().max().unwrap_or_default();
-        let largest = plan.shapes.iter().map(|shape| usize::from(shape.size)).max().unwrap_or(0);
+        let (thresholds, lanes) = share.thresholds(plan);
+        let longest = thresholds.iter().copied().max().unwrap_or_default();
+        let largest = plan.shapes.iter().map(|shape| bytes_received(shape)).max().unwrap_or(0);
         // 50 ms of replies may wait in the buffers; what is beyond waits in the sockets
         let waiting = (share.rate * 0.05).clamp(256.0, 16_384.0) as u16;
         let in_flight = options.in_flight.unwrap_or(usize::MAX).min(usize::from(waiting));
@@ -308,21 +324,23 @@ impl Setup {
                 buffers: in_flight.max(64).next_power_of_two() as u16,
                 datagram: largest.max(128),
             },
+            seats: Seats::new(plan, share, &lanes, echo.unwrap_or(EchoPath::Raw)),
+            lanes,
+            thresholds,
         }
     }
 
     fn info(&self, options: &Options) -> WorkerInfo {
-        let (thresholds, lanes) = self.share.thresholds(&self.plan);
-        let rings: usize = (0..thresholds.len())
+        let rings: usize = (0..self.thresholds.len())
             .map(|lane| {
-                let limit = self.in_flight_limit(&lanes, lane, thresholds[lane], options);
+                let limit = self.in_flight_limit(lane, self.thresholds[lane], options);
                 InFlight::memory(2 * limit, self.share.flows.len())
             })
             .sum();
         let policy = self.plan.shapes.first().map_or(crate::probe::shape::StampPolicy::Off, |shape| shape.stamps);
         WorkerInfo {
             cpu: self.cpu,
-            sockets: self.share.sources.len(),
+            sockets: self.seats.seats.len(),
             flows: self.share.flows.len(),
             rate: self.share.rate,
             spin: self.share.rate >= worker::SPIN_RATE,
@@ -335,8 +353,8 @@ impl Setup {
     }
 
     /// Probes in flight at most.
-    fn in_flight_limit(&self, lanes: &[u8], lane: usize, threshold: Duration, options: &Options) -> usize {
-        let rate = self.share.lane_rate(lanes, lane as u8);
+    fn in_flight_limit(&self, lane: usize, threshold: Duration, options: &Options) -> usize {
+        let rate = self.share.lane_rate(&self.lanes, lane as u8);
         options.in_flight.unwrap_or_else(|| inflight::room(rate, threshold))
     }
 
@@ -344,11 +362,10 @@ impl Setup {
     fn run(self, ends: Ends, options: &Options, progress: Arc<Progress>, stop: Arc<AtomicBool>) -> io::Result<()> {
         thread::exact_timers();
         let opened = self.cpu.map_or(Ok(()), thread::pin).and_then(|()| self.open_sockets());
-        let sockets = match opened {
-            Ok(sockets) => sockets,
+        let Opened { sockets, locals, held: _held } = match opened {
+            Ok(opened) => opened,
             Err(error) => return self.refuse(&ends, error),
         };
-        let locals: Vec<SocketAddr> = sockets.iter().map(|socket| socket.local).collect();
         let mut ring;
         match self.features.io {
             Io::Uring => {
@@ -373,9 +390,9 @@ impl Setup {
         Ok(())
     }
 
-    fn open_sockets(&self) -> io::Result<Vec<Socket>> {
-        let specs = self.share.socket_specs(&self.plan, self.features.stamps != StampPath::User);
-        specs.iter().map(open_source).collect()
+    fn open_sockets(&self) -> io::Result<Opened> {
+        let kernel_stamps = self.features.stamps != StampPath::User;
+        self.seats.open(&self.plan, &self.share, kernel_stamps, first_identifier())
     }
 
     fn work<N: crate::net::Network>(
@@ -389,7 +406,7 @@ impl Setup {
     ) -> io::Result<()> {
         let tallies = (0..self.tallies).map(|_| Tally::new(&self.layout, self.number as u16)).collect();
         let seed = random_seed();
-        let mut parts = self.parts(tallies, &ends, options, progress, stop, seed);
+        let mut parts = self.parts(tallies, &locals, &ends, options, progress, stop, seed);
         let _ = ends.ready.send((self.number, Ok(locals)));
         let Ok(timetable) = ends.start.recv() else { return Ok(()) }; // another worker failed to start
         parts.timetable = timetable;
@@ -402,6 +419,7 @@ impl Setup {
     fn parts(
         &self,
         tallies: Vec<Tally>,
+        locals: &[SocketAddr],
         ends: &Ends,
         options: &Options,
         progress: Arc<Progress>,
@@ -422,22 +440,18 @@ impl Setup {
                 clock.map_or(method.clone(), |clock| method.with_clock(clock))
             })
             .collect();
-        let (thresholds, lanes) = share.thresholds(plan);
-        let rings = thresholds.iter().enumerate().map(|(lane, threshold)| {
-            let limit = self.in_flight_limit(&lanes, lane, *threshold, options);
+        let rings = self.thresholds.iter().enumerate().map(|(lane, threshold)| {
+            let limit = self.in_flight_limit(lane, *threshold, options);
             InFlight::new(2 * limit, share.flows.len(), *threshold, Seq(random.bits() as u32), limit)
         });
         let start = Monotonic(u64::MAX);
         Parts {
             schedule: Schedule::new(&[], start, 0),
             lanes: rings.collect(),
-            thresholds,
-            routes: self.routes(&lanes),
-            readers: share
-                .sources
-                .iter()
-                .zip(&lanes)
-                .map(|(source, lane)| Reader { lane: *lane, method: plan.sources[*source as usize].shape as u8 })
+            thresholds: self.thresholds.clone(),
+            routes: self.routes(locals),
+            readers: (0..self.seats.seats.len())
+                .map(|seat| Reader { lane: self.seats.seats[seat].lane, method: self.shape_of_seat(seat) as u8 })
                 .collect(),
             methods,
             ledger: Ledger::new(self.number as u16, tallies, ends.closed.clone(), ends.back.clone()),
@@ -452,24 +466,70 @@ impl Setup {
         }
     }
 
-    fn routes(&self, lanes: &[u8]) -> Vec<Route> {
+    /// The shape of the probes that a network socket sends first.
+    fn shape_of_seat(&self, seat: usize) -> u32 {
+        let first = self.seats.seats[seat].sources.first().map_or(0, |source| usize::from(*source));
+        self.plan.sources[self.share.sources[first] as usize].shape
+    }
+
+    /// `locals`: of each source, its local address and port.
+    fn routes(&self, locals: &[SocketAddr]) -> Vec<Route> {
         let plan = &self.plan;
         let kernel_stamps = self.features.stamps != StampPath::User;
-        let routes = self.share.flows.iter().zip(&self.share.flow_sockets).map(|(flow, socket)| {
+        let flows = self.share.flows.iter().zip(&self.share.flow_sockets).zip(&self.seats.of_flow);
+        let routes = flows.map(|((flow, source), seat)| {
             let flow = plan.flows[*flow as usize];
             let shape = &plan.shapes[flow.shape as usize];
-            let of_socket = &plan.shapes[plan.sources[flow.source as usize].shape as usize];
+            let of_seat = &plan.shapes[self.shape_of_seat(usize::from(*seat)) as usize];
+            let of_source = &plan.shapes[plan.sources[flow.source as usize].shape as usize];
+            let to = plan.targets[flow.target as usize].address;
+            // what the probes leave with, where the source is bound to a wildcard
+            let from = SocketAddr::new(plan.paths[flow.path as usize].src, locals[usize::from(*source)].port());
             Route {
-                to: plan.targets[flow.target as usize].address,
-                socket: crate::net::SocketId(*socket),
-                lane: lanes[usize::from(*socket)],
+                to,
+                addressing: Addressing::new(from, to),
+                socket: crate::net::SocketId(*seat),
+                lane: self.lanes[usize::from(*source)],
                 method: flow.shape as u8,
-                traffic_class: (shape.dscp != of_socket.dscp).then(|| shape.dscp.traffic_class()),
-                stamp_one_in: if kernel_stamps { self.share.one_in(of_socket.stamps) } else { 0 },
+                traffic_class: (shape.dscp != of_seat.dscp).then(|| shape.dscp.traffic_class()),
+                stamp_one_in: if kernel_stamps { self.share.one_in(of_source.stamps) } else { 0 },
             }
         });
         routes.collect()
     }
+}
+
+/// Whether this process may send the plan's probes, and how ICMP echoes go out.
+fn allowed(plan: &Plan, privilege: raw::Privilege) -> Result<Option<EchoPath>, String> {
+    let has = |method| plan.shapes.iter().any(|shape| shape.method == method);
+    if has(MethodKind::TcpSyn) && !privilege.raw {
+        let icmp = if privilege.ping { ", and icmp uses ping sockets, which this process may open" } else { "" };
+        return Err(format!(
+            "method tcp-syn: raw sockets need CAP_NET_RAW, which this process has not; {}. Without it methods udp, llama and llama-python work{icmp}",
+            raw::REMEDY
+        ));
+    }
+    match (has(MethodKind::Icmp), privilege) {
+        (false, _) => Ok(None),
+        (true, raw::Privilege { raw: true, .. }) => Ok(Some(EchoPath::Raw)),
+        (true, raw::Privilege { ping: true, .. }) => Ok(Some(EchoPath::PingSockets)),
+        (true, _) => Err(format!(
+            "method icmp: needs CAP_NET_RAW for raw sockets, or a group within sysctl net.ipv4.ping_group_range for ping sockets, and this process has neither; {}. Without it methods udp, llama and llama-python work",
+            raw::REMEDY
+        )),
+    }
+}
+
+/// What a reply to a probe of this shape takes in a receive buffer.
+fn bytes_received(shape: &crate::probe::shape::Shape) -> usize {
+    let headers = if shape.method.is_udp() { 0 } else { raw::LONGEST_IP_HEADER + shape.method.header_len() };
+    usize::from(shape.size) + headers
+}
+
+/// What identifiers of echoes over raw sockets are counted from: the same for all workers of this process, another
+/// one, most likely, for another process.
+fn first_identifier() -> u16 {
+    (std::process::id() as u16).wrapping_mul(0x9e37)
 }
 
 /// Opens a socket; one whose port the system chooses gets none that reflectors refuse to answer

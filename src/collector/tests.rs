@@ -92,6 +92,7 @@ fn plan(target: SocketAddr, ports: u32, cycles_per_second: f64) -> Arc<Plan> {
             cycles_per_second,
             pacing: Pacing::Periodic,
         }],
+        syn_limit: None,
     })
 }
 

@@ -16,13 +16,13 @@ use super::progress::{Progress, Taken};
 use super::samples::Samples;
 use crate::net::{Event, IcmpMeaning, Network, Outbox, Outgoing, Received, SocketId, Wait};
 use crate::probe::inflight::{Departure, InFlight};
-use crate::probe::method::Method;
+use crate::probe::method::{Addressing, AnswerKind, Arrived, Method, Ports};
 use crate::probe::outcome::{Outcome, Record};
 use crate::probe::schedule::{Due, Schedule};
 use crate::probe::{FlowId, IntervalId, Seq};
 use crate::time::{Clock, Monotonic};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -58,6 +58,8 @@ pub fn max_lateness(probes_per_second: f64) -> Duration {
 pub struct Route {
     /// Destination.
     pub to: SocketAddr,
+    /// What of the addresses goes into the probes' bytes.
+    pub addressing: Addressing,
     /// The worker's socket.
     pub socket: SocketId,
     /// Which in-flight ring.
@@ -68,6 +70,23 @@ pub struct Route {
     pub traffic_class: Option<u8>,
     /// Stamp one probe in this many; 0: none.
     pub stamp_one_in: u32,
+}
+
+impl Route {
+    /// Whether this flow's target is who an answer, or whom an ICMP error, names: an address, and the ports where the
+    /// bytes hold them, since the addresses of raw sockets have none.
+    #[inline]
+    fn is_to(&self, other: SocketAddr, ports: Option<Ports>) -> bool {
+        match ports {
+            None => self.to == other,
+            Some(ports) => ports == self.addressing.ports && without_port(self.to) == without_port(other),
+        }
+    }
+}
+
+fn without_port(mut address: SocketAddr) -> SocketAddr {
+    address.set_port(0);
+    address
 }
 
 /// What a socket's datagrams are read with.
@@ -228,7 +247,7 @@ impl<N: Network, C: Clock> Worker<N, C> {
             from: None,
         };
         let method = &methods[usize::from(route.method)];
-        self.network.outbox().send(&datagram, |buffer| method.write(seq, wall, buffer));
+        self.network.outbox().send(&datagram, |buffer| method.write_for(&route.addressing, seq, wall, buffer));
         true
     }
 
@@ -280,9 +299,11 @@ impl<N: Network, C: Clock> Worker<N, C> {
                 }
                 Event::SendFailed { socket, key, errno } => {
                     parts.progress.last_send_error.set(errno.unsigned_abs().into());
-                    parts.end_probe(socket, Seq(key), Outcome::SendFailed);
+                    parts.end_probe(socket, Seq(key), Outcome::SendFailed, None);
                 }
-                Event::Icmp { socket, to, meaning, quoted, .. } => parts.icmp(socket, to, meaning, quoted),
+                Event::Icmp { socket, to, reporter, meaning, quoted } => {
+                    parts.icmp(socket, to, reporter, meaning, quoted);
+                }
             }
         });
         let drops = self.network.counters().local_drops;
@@ -365,7 +386,7 @@ fn note(record: &Record, ledger: &mut Ledger, progress: &Progress, samples: &mut
         }
         Outcome::Lost => progress.lost.add(1),
         Outcome::Refused => progress.refused.add(1),
-        Outcome::Unreachable => progress.unreachable.add(1),
+        Outcome::Prohibited | Outcome::TimeExceeded | Outcome::Unreachable => progress.unreachable.add(1),
         Outcome::SendFailed => progress.send_failed.add(1),
         Outcome::Late => progress.late.add(1),
         Outcome::Duplicate => progress.duplicates.add(1),
@@ -390,43 +411,66 @@ impl Parts {
         let Parts { lanes, readers, methods, routes, ledger, progress, samples, .. } = self;
         let reader = readers[usize::from(datagram.socket.0)];
         let lane = &mut lanes[usize::from(reader.lane)];
-        let Ok(reply) = methods[usize::from(reader.method)].read(datagram.payload) else {
+        let from = datagram.from.ip();
+        let arrived = Arrived { from, to: datagram.to.unwrap_or(from) };
+        let Ok(answer) = methods[usize::from(reader.method)].read_answer(&arrived, datagram.payload) else {
             return progress.unreadable.add(1);
         };
         // only the one who was asked may answer, to the socket that asked
-        let asked = lane.flow_of(reply.seq).map(|flow| &routes[flow.0 as usize]);
-        if !asked.is_some_and(|route| route.to == datagram.from && route.socket == datagram.socket) {
+        let asked = lane.flow_of(answer.reply.seq).map(|flow| &routes[flow.0 as usize]);
+        if !asked.is_some_and(|route| route.is_to(datagram.from, answer.ports) && route.socket == datagram.socket) {
             return progress.unasked.add(1);
         }
-        lane.reply(&reply, datagram.at, clock_epoch, &mut |record| note(&record, ledger, progress, samples));
+        lane.reply(&answer.reply, datagram.at, clock_epoch, &mut |record| {
+            note(&record, ledger, progress, samples);
+            if answer.kind != AnswerKind::Reflected && matches!(record.outcome, Outcome::Replied { .. }) {
+                ledger.record(&Record { outcome: Outcome::AnsweredBy(answer.kind), ..record });
+            }
+        });
     }
 
-    fn icmp(&mut self, socket: SocketId, to: SocketAddr, meaning: IcmpMeaning, quoted: &[u8]) {
+    fn icmp(
+        &mut self,
+        socket: SocketId,
+        to: SocketAddr,
+        reporter: Option<IpAddr>,
+        meaning: IcmpMeaning,
+        quoted: &[u8],
+    ) {
         let outcome = match meaning {
             IcmpMeaning::Refused => Outcome::Refused,
+            IcmpMeaning::Prohibited => Outcome::Prohibited,
+            IcmpMeaning::TimeExceeded => Outcome::TimeExceeded,
             IcmpMeaning::Unreachable | IcmpMeaning::TooBig(_) => Outcome::Unreachable,
         };
         let reader = self.readers[usize::from(socket.0)];
         let lane = &self.lanes[usize::from(reader.lane)];
-        let of = |flow: FlowId| {
+        let of = |flow: FlowId, ports| {
             let route = &self.routes[flow.0 as usize];
-            route.to == to && route.socket == socket
+            route.is_to(to, ports) && route.socket == socket
         };
-        let quoted = self.methods[usize::from(reader.method)].read_quoted(quoted);
-        let seq = quoted.filter(|seq| lane.flow_of(*seq).is_some_and(of)).or_else(|| {
+        let quote = self.methods[usize::from(reader.method)].read_quote(quoted, lane.newest());
+        let known = quote.filter(|quote| lane.flow_of(quote.seq).is_some_and(|flow| of(flow, quote.ports)));
+        let seq = known.map(|quote| quote.seq).or_else(|| {
             // a router may quote no more than the UDP header: then the flow's newest probe is meant
+            let of = |flow| of(flow, None);
             let flow = (0..self.routes.len() as u32).map(FlowId).find(|flow| of(*flow))?;
             lane.newest_of(flow)
         });
         match seq {
-            Some(seq) => self.end_probe(socket, seq, outcome),
+            Some(seq) => self.end_probe(socket, seq, outcome, reporter),
             None => self.progress.unasked.add(1),
         }
     }
 
-    fn end_probe(&mut self, socket: SocketId, seq: Seq, outcome: Outcome) {
+    fn end_probe(&mut self, socket: SocketId, seq: Seq, outcome: Outcome, reporter: Option<IpAddr>) {
         let Parts { lanes, readers, ledger, progress, samples, .. } = self;
         let lane = &mut lanes[usize::from(readers[usize::from(socket.0)].lane)];
-        lane.fail(seq, outcome, &mut |record| note(&record, ledger, progress, samples));
+        lane.fail(seq, outcome, &mut |record| {
+            note(&record, ledger, progress, samples);
+            if let Some(by) = reporter {
+                ledger.record(&Record { outcome: Outcome::Reported(by), ..record });
+            }
+        });
     }
 }

@@ -12,8 +12,8 @@ use super::surroundings::Surroundings;
 use crate::probe::inflight;
 use crate::probe::shape::{Dscp, MethodKind};
 use crate::summary;
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 /// Threads that ask the resolver at the same time.
@@ -35,9 +35,10 @@ pub(super) fn assemble(draft: &Draft, surroundings: &impl Surroundings, problems
     for test in &tests {
         assembly.test(test);
     }
-    let Assembly { mut plan, .. } = assembly.finish();
+    let Assembly { mut plan, shapes, .. } = assembly.finish();
     plan.api = api;
     limits_of(&plan, problems);
+    plan.syn_limit = syn_limit(&plan, draft, &shapes, problems);
     (!problems.failed()).then_some(plan)
 }
 
@@ -52,6 +53,31 @@ fn limits_of(plan: &Plan, problems: &mut Problems) {
         let what = format!("{slots} probes in flight asked, {} possible", plan::MAX_IN_FLIGHT);
         problems.error(None, "rate_limits", what, "lower cps, or a timeout");
     }
+}
+
+/// Checks how many SYNs each target is to get, and gives the least limit. `shapes`: of each draft port, its shape.
+fn syn_limit(plan: &Plan, draft: &Draft, shapes: &HashMap<usize, u32>, problems: &mut Problems) -> Option<u32> {
+    let ports: HashMap<u32, &PortDraft> = shapes.iter().map(|(port, shape)| (*shape, &draft.ports[*port])).collect();
+    let mut asked: BTreeMap<IpAddr, (f64, &PortDraft)> = BTreeMap::new();
+    for (test, flow) in plan.flows_by_test() {
+        let Some(port) = ports.get(&flow.shape).filter(|port| port.shape.method == MethodKind::TcpSyn) else {
+            continue;
+        };
+        let (rate, least) = asked.entry(plan.targets[flow.target as usize].address.ip()).or_insert((0.0, port));
+        *rate += test.cycles_per_second;
+        if port.syn_limit.value < least.syn_limit.value {
+            *least = port;
+        }
+    }
+    let busiest = asked.iter().max_by(|a, b| a.1.0.total_cmp(&b.1.0));
+    if let Some((ip, (rate, port))) = busiest
+        && *rate > f64::from(port.syn_limit.value)
+    {
+        let what = format!("{rate} SYNs/s to {ip} asked by all tests, {} possible", port.syn_limit.value);
+        let key = format!("ports.{}.syn_limit", port.shape.port_name);
+        problems.error(port.syn_limit.place.or(port.place), &key, what, "lower cps or a count, or raise it");
+    }
+    asked.values().map(|(_, port)| port.syn_limit.value).min()
 }
 
 type Hosts = HashMap<String, Result<Vec<IpAddr>, String>>;
@@ -91,6 +117,34 @@ fn resolve(draft: &Draft, tests: &[Linked], surroundings: &impl Surroundings) ->
 /// A path's identity, as upstream's summaries plus method and class.
 type PathId = (IpAddr, IpAddr, MethodKind, Dscp);
 
+/// Whose ports a source port is one of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Protocol {
+    Udp,
+    Tcp,
+    Icmp,
+}
+
+impl Protocol {
+    fn of(method: MethodKind) -> Protocol {
+        match method {
+            MethodKind::Udp | MethodKind::Llama | MethodKind::LlamaPython => Protocol::Udp,
+            MethodKind::TcpSyn => Protocol::Tcp,
+            MethodKind::Icmp => Protocol::Icmp,
+        }
+    }
+
+    /// A target's port.
+    fn port(self, written: Option<u16>) -> u16 {
+        match self {
+            Protocol::Udp => written.unwrap_or(super::DEFAULT_PORT),
+            // as upstream's: nothing listens there, so that every host answers by a RST
+            Protocol::Tcp => written.unwrap_or(0),
+            Protocol::Icmp => 0,
+        }
+    }
+}
+
 /// The lists of a plan, growing.
 struct Assembly<'d, S> {
     draft: &'d Draft,
@@ -99,13 +153,13 @@ struct Assembly<'d, S> {
     problems: &'d mut Problems,
     plan: Plan,
     shapes: HashMap<usize, u32>,
-    fixed_sources: HashMap<SocketAddr, u32>,
-    /// Per family and fixed port: the addresses bound.
-    bound: HashMap<(Family, u16), (bool, IpAddr)>,
-    /// Per draft target: its index in the plan for an IPv4 and an IPv6 address.
-    targets: HashMap<(usize, usize), [Option<u32>; 2]>,
+    fixed_sources: HashMap<(Protocol, SocketAddr), u32>,
+    /// Per protocol, family and fixed port: the addresses bound.
+    bound: HashMap<(Protocol, Family, u16), (bool, IpAddr)>,
+    /// Per draft target: its index in the plan by family, and by protocol, whose usual ports differ.
+    targets: HashMap<(usize, usize), [Option<u32>; 6]>,
     paths: HashMap<PathId, u32>,
-    source_addresses: HashMap<IpAddr, Option<IpAddr>>,
+    source_addresses: HashMap<(IpAddr, u32), Option<IpAddr>>,
     /// Mistakes about hosts already noted.
     noted: HashSet<(usize, usize)>,
     /// Per destination: the draft target that stands last in the file.
@@ -128,6 +182,7 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
                 flows: Vec::new(),
                 paths: Vec::new(),
                 tests: Vec::new(),
+                syn_limit: None,
             },
             shapes: HashMap::new(),
             fixed_sources: HashMap::new(),
@@ -267,6 +322,15 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
             }
         };
         let family = Family::of(ip);
+        let zone = match target.zone.as_deref().map(|zone| (zone, self.surroundings.zone(zone))) {
+            None => 0,
+            Some((_, Ok(zone))) => zone,
+            Some((zone, Err(e))) => {
+                let what = format!("{} is no interface of this host: {e}", super::yaml::quote(zone));
+                self.problems.error(target.place, &key(), what, "correct it");
+                return None;
+            }
+        };
         let src = match *bind {
             Bind::Address(src) if Family::of(src) != family => {
                 let what = format!(
@@ -281,12 +345,15 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
             }
             Bind::Address(src) => src,
             _ => {
-                let known = self.source_addresses.get(&ip).copied();
+                let known = self.source_addresses.get(&(ip, zone)).copied();
                 match known {
                     Some(src) => src?,
                     None => {
-                        let asked = self.surroundings.source_address(ip);
-                        self.source_addresses.insert(ip, asked.as_ref().ok().copied());
+                        let asked = match zone {
+                            0 => self.surroundings.source_address(ip),
+                            zone => self.surroundings.source_address_in(ip, zone),
+                        };
+                        self.source_addresses.insert((ip, zone), asked.as_ref().ok().copied());
                         match asked {
                             Ok(src) => src,
                             Err(e) => {
@@ -302,7 +369,7 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
         };
         let last = self.last_by_address.entry(ip).or_insert((group, index));
         *last = (*last).max((group, index));
-        let target_index = self.target(group, index, ip);
+        let target_index = self.target(group, index, in_zone(ip, 0, zone), Protocol::of(port.shape.method));
         let path = self.path((src, ip, port.shape.method, port.shape.dscp));
         Some(Leg { family, target: target_index, path })
     }
@@ -314,13 +381,15 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
         })
     }
 
-    fn target(&mut self, group: usize, index: usize, ip: IpAddr) -> u32 {
-        let slot = &mut self.targets.entry((group, index)).or_default()[Family::of(ip) as usize];
+    fn target(&mut self, group: usize, index: usize, mut address: SocketAddr, protocol: Protocol) -> u32 {
+        let position = 2 * protocol as usize + Family::of(address.ip()) as usize;
+        let slot = &mut self.targets.entry((group, index)).or_default()[position];
         *slot.get_or_insert_with(|| {
             let target = &self.draft.targets[group].targets[index];
+            address.set_port(protocol.port(target.port));
             self.plan.targets.push(Target {
                 host: target.host.clone(),
-                address: SocketAddr::new(ip, target.port),
+                address,
                 group: self.draft.targets[group].name.clone(),
                 tags: target.tags.clone(),
             });
@@ -341,8 +410,9 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
     /// The socket bound to `bind`: a new one for port 0, else one for all that ask for it.
     fn source(&mut self, bind: SocketAddr, shape: u32, port: &PortDraft, key: &str) -> Option<u32> {
         let loss_threshold = port.timeout.value;
+        let protocol = Protocol::of(port.shape.method);
         if bind.port() != 0 {
-            if let Some(&known) = self.fixed_sources.get(&bind) {
+            if let Some(&known) = self.fixed_sources.get(&(protocol, bind)) {
                 let source = &self.plan.sources[known as usize];
                 let first = &self.plan.shapes[source.shape as usize];
                 let differs = if source.loss_threshold != loss_threshold {
@@ -364,7 +434,7 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
                 return None;
             }
             let is_wildcard = bind.ip().is_unspecified();
-            let slot = (Family::of(bind.ip()), bind.port());
+            let slot = (protocol, Family::of(bind.ip()), bind.port());
             let (wildcard, ip) = *self.bound.entry(slot).or_insert((is_wildcard, bind.ip()));
             if wildcard != is_wildcard {
                 let what = format!("source port {} is bound to {ip} and to {}", bind.port(), bind.ip());
@@ -375,7 +445,7 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
         let index = self.plan.sources.len() as u32;
         self.plan.sources.push(Source { bind, shape, loss_threshold });
         if bind.port() != 0 {
-            self.fixed_sources.insert(bind, index);
+            self.fixed_sources.insert((protocol, bind), index);
         }
         Some(index)
     }
@@ -433,6 +503,14 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
             }
         }
         self
+    }
+}
+
+/// A target's address, with the zone of one that is link-local.
+fn in_zone(ip: IpAddr, port: u16, zone: u32) -> SocketAddr {
+    match ip {
+        IpAddr::V4(ip) => SocketAddr::from((ip, port)),
+        IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, zone).into(),
     }
 }
 

@@ -18,8 +18,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Methods that are planned; asking for one says so.
-const LATER_METHODS: &[&str] = &["tcp-syn", "icmp"];
 /// Probes per transmit stamp at most.
 const MAX_SAMPLING: f64 = 1_000_000.0;
 /// Tags that are added to every summary and would be overwritten.
@@ -44,8 +42,8 @@ fn legacy(root: &Node<'_>, port: u16, reader: &mut Reader) -> Draft {
         let path = KeyPath::ROOT.name(&key.text);
         let tags = tags(node, &path, reader);
         let host = host(&key.text, key.place, &path, reader);
-        if let Some((host, ip)) = host {
-            targets.push(TargetDraft { place: Some(key.place), host, ip, port, tags });
+        if let Some(Host { host, ip, zone }) = host {
+            targets.push(TargetDraft { place: Some(key.place), host, ip, zone, port: Some(port), tags });
         }
     }
     Draft::built_in(vec![TargetGroup { name: "default".into(), place: Some(root.place), targets }])
@@ -137,6 +135,8 @@ fn port(name: &str, node: &Node<'_>, directory: &Path, path: &KeyPath<'_>, reade
     port.shape.method = method(&fields, path, reader);
     port.shape.key = key(&fields, port.shape.method, directory, path, reader);
     port.shape.size = size(&fields, port.shape.method, path, reader);
+    let syn_limit = reader.number(&fields, "syn_limit", path);
+    port.syn_limit = Located { value: syn_limit.value as u32, place: syn_limit.place };
     port
 }
 
@@ -187,16 +187,6 @@ fn stamps(fields: &Fields<'_, '_>, path: &KeyPath<'_>, reader: &mut Reader) -> S
 }
 
 fn method(fields: &Fields<'_, '_>, path: &KeyPath<'_>, reader: &mut Reader) -> MethodKind {
-    let later = match fields.get("method").map(|node| (node.place, &node.value)) {
-        Some((place, Value::Scalar { text, .. })) => {
-            LATER_METHODS.iter().find(|later| later.eq_ignore_ascii_case(text)).map(|later| (place, later))
-        }
-        _ => None,
-    };
-    if let Some((place, later)) = later {
-        reader.error(place, &path.name("method"), format!("`{later}` is not available yet"), "use udp");
-        return MethodKind::Udp;
-    }
     let word = reader.word(fields, "method", path); // a wrong one is noted
     MethodKind::ALL.into_iter().find(|method| Some(method.name()) == word).unwrap_or(MethodKind::Udp)
 }
@@ -242,6 +232,7 @@ fn size(fields: &Fields<'_, '_>, method: MethodKind, path: &KeyPath<'_>, reader:
                 format!("{bytes} bytes asked, an authenticated probe has {least} to {most}"),
                 "raise it, or remove key_file",
             ),
+            MethodKind::TcpSyn => (format!("{bytes} bytes asked, a SYN has no payload"), "remove it"),
             MethodKind::LlamaPython => {
                 (format!("{bytes} bytes asked, a probe of method {} has {usual}", method.name()), "remove it")
             }
@@ -334,7 +325,8 @@ fn targets(node: &Node<'_>, reader: &mut Reader) -> Vec<TargetGroup> {
 
 fn target(node: &Node<'_>, path: &KeyPath<'_>, reader: &mut Reader) -> Option<TargetDraft> {
     let fields = reader.section(node, keys::TARGET, path);
-    let port = reader.number(&fields, "port", path).value as u16;
+    let port = reader.number(&fields, "port", path);
+    let port = port.place.map(|_| port.value as u16);
     let none = Node { place: node.place, value: Value::Null };
     let tags = tags(fields.get("tags").unwrap_or(&none), &path.name("tags"), reader);
     let Some(text) = reader.text(&fields, "ip", path) else {
@@ -354,14 +346,31 @@ fn target(node: &Node<'_>, path: &KeyPath<'_>, reader: &mut Reader) -> Option<Ta
         }
         return None;
     };
-    let (host, ip) = host(text.value, text.place.unwrap_or(node.place), &path.name("ip"), reader)?;
-    Some(TargetDraft { place: text.place, host, ip, port, tags })
+    let Host { host, ip, zone } = host(text.value, text.place.unwrap_or(node.place), &path.name("ip"), reader)?;
+    Some(TargetDraft { place: text.place, host, ip, zone, port, tags })
 }
 
-/// A destination as written, and its address when it is one.
-fn host(text: &str, place: Place, path: &KeyPath<'_>, reader: &mut Reader) -> Option<(String, Option<IpAddr>)> {
-    let ip = address(text);
+/// A destination.
+struct Host {
+    /// As written.
+    host: String,
+    /// Its address, when it is one.
+    ip: Option<IpAddr>,
+    /// And its zone.
+    zone: Option<String>,
+}
+
+/// A destination as written.
+fn host(text: &str, place: Place, path: &KeyPath<'_>, reader: &mut Reader) -> Option<Host> {
+    let (ip, zone) = zoned(text).map_or((None, None), |(ip, zone)| (Some(ip), zone.map(str::to_string)));
     if let Some(ip) = ip {
+        if let (IpAddr::V6(v6), None) = (ip, &zone)
+            && v6.is_unicast_link_local()
+        {
+            let what = format!("{text} is link-local: it says nothing without the interface");
+            reader.error(place, path, what, &format!("write one like {ip}%eth0"));
+            return None;
+        }
         if let Some(kind) = not_one_host(ip) {
             reader.error(place, path, format!("{text} is {kind}"), "give the address of one host");
             return None;
@@ -371,7 +380,7 @@ fn host(text: &str, place: Place, path: &KeyPath<'_>, reader: &mut Reader) -> Op
         reader.error(place, path, what, "write one like 192.0.2.1 or host.example");
         return None;
     }
-    Some((text.to_string(), ip))
+    Some(Host { host: text.to_string(), ip, zone })
 }
 
 /// Why an address is not one host's, if so.

@@ -109,6 +109,8 @@ pub struct Plan {
     pub paths: Vec<Path>,
     /// Tests, in the order of the file.
     pub tests: Vec<Test>,
+    /// SYNs per second to one target at most, the least of those that apply; `None` without method `tcp-syn`.
+    pub syn_limit: Option<u32>,
 }
 
 /// Size of the in-flight ring of one loss threshold.
@@ -217,7 +219,11 @@ impl Single {
                 place: None,
                 host: target.host,
                 ip: Some(target.address.ip().to_canonical()),
-                port: target.address.port(),
+                zone: match target.address {
+                    SocketAddr::V6(address) if address.scope_id() != 0 => Some(address.scope_id().to_string()),
+                    _ => None,
+                },
+                port: Some(target.address.port()),
                 tags: target.tags,
             });
         }
@@ -237,6 +243,7 @@ impl Single {
         port.timeout.value = self.loss_threshold;
         let port_name = "default".to_string();
         port.shape = Shape { port_name, ..self.shape };
+        port.syn_limit.value = u32::MAX; // for whoever asks by code to decide
         let item = GroupItem { port: Located::default("default".into()), count: Located::default(self.source_ports) };
         let mut draft = Draft {
             interval: Located::default(self.interval),

@@ -128,6 +128,8 @@ pub struct PlanReport {
     pub sockets: usize,
     /// Probes per second.
     pub probes_per_second: f64,
+    /// SYNs per second to one target at most; `null` without method `tcp-syn`.
+    pub syn_limit: Option<u32>,
     /// Bytes per second of IP packets sent; as many come back.
     pub ip_bytes_per_second: f64,
     /// Probes in flight that can be remembered.
@@ -144,7 +146,8 @@ impl PlanReport {
         let mut ip_bytes_per_second = 0.0;
         for (test, flow) in plan.flows_by_test() {
             let ip_header = if plan.targets[flow.target as usize].address.is_ipv4() { 20 } else { 40 };
-            let bytes = ip_header + 8 + usize::from(plan.shapes[flow.shape as usize].size);
+            let shape = &plan.shapes[flow.shape as usize];
+            let bytes = ip_header + shape.method.header_len() + usize::from(shape.size);
             ip_bytes_per_second += bytes as f64 * test.cycles_per_second;
         }
         let in_flight_slots = plan.in_flight().iter().map(|ring| ring.slots).sum();
@@ -157,6 +160,7 @@ impl PlanReport {
             flows: plan.flows.len(),
             sockets: plan.sources.len(),
             probes_per_second: plan.rate(),
+            syn_limit: plan.syn_limit,
             ip_bytes_per_second,
             in_flight_slots,
             memory: Memory::new(plan, in_flight_slots, costs),

@@ -13,11 +13,14 @@ pub mod error_queue;
 pub mod features;
 pub mod message;
 pub mod mmsg;
+pub mod raw;
 pub mod sim;
 pub mod socket;
 pub mod stamp_keys;
 pub mod thread;
 pub mod uring;
+
+pub use crate::wire::icmp::IcmpMeaning;
 
 use crate::time::{Monotonic, Timestamp};
 use std::io;
@@ -51,11 +54,13 @@ impl TransmitStamps {
     }
 }
 
-/// What a UDP socket shall be like. `SocketSpec::new(bind)` and then change fields.
+/// What a socket shall be like. `SocketSpec::new(bind)` and then change fields.
 #[derive(Clone, Debug)]
 pub struct SocketSpec {
-    /// Local address; port 0 lets the system choose.
+    /// Local address; port 0 lets the system choose. The port of a raw socket means nothing.
     pub bind: SocketAddr,
+    /// What its datagrams are.
+    pub transport: raw::Transport,
     /// The only address it will send to: then each datagram saves a route look-up, and the kernel drops what
     /// comes from elsewhere. Where there is no route yet the socket stays unconnected.
     pub connect: Option<SocketAddr>,
@@ -80,10 +85,11 @@ pub struct SocketSpec {
 }
 
 impl SocketSpec {
-    /// A plain socket bound to `bind`: class 0, no reports, no transmit stamps.
+    /// A plain UDP socket bound to `bind`: class 0, no reports, no transmit stamps.
     pub fn new(bind: SocketAddr) -> SocketSpec {
         SocketSpec {
             bind,
+            transport: raw::Transport::Udp,
             connect: None,
             traffic_class: 0,
             receive_traffic_class: false,
@@ -103,7 +109,7 @@ impl SocketSpec {
 pub struct Outgoing {
     /// Which socket sends it.
     pub socket: SocketId,
-    /// Destination.
+    /// Destination; only UDP looks at the port.
     pub to: SocketAddr,
     /// Comes back in [`Event::Transmitted`] and [`Event::SendFailed`].
     pub key: u32,
@@ -120,11 +126,11 @@ pub struct Outgoing {
 pub struct Received<'a> {
     /// Which socket received it.
     pub socket: SocketId,
-    /// Its sender; IPv4 in IPv6 is shown as IPv4.
+    /// Its sender; IPv4 in IPv6 is shown as IPv4. The port is 0 unless it is UDP.
     pub from: SocketAddr,
     /// The local address it came to, when the socket reports it.
     pub to: Option<IpAddr>,
-    /// The UDP payload.
+    /// What follows the UDP header, or the IP header of what is not UDP.
     pub payload: &'a [u8],
     /// When it came in; `StampSource::User` when the kernel gave no stamp.
     pub at: Timestamp,
@@ -132,17 +138,6 @@ pub struct Received<'a> {
     pub traffic_class: Option<u8>,
     /// TTL or hop limit, when the socket reports it.
     pub hop_limit: Option<u8>,
-}
-
-/// What an ICMP error means for the probe it quotes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IcmpMeaning {
-    /// Port unreachable: the host is there, nothing listens.
-    Refused,
-    /// Any other destination unreachable, time exceeded, or parameter problem.
-    Unreachable,
-    /// Too big for a link; the MTU told (bytes), 0 when not told.
-    TooBig(u32),
 }
 
 /// Something the network reports.
@@ -172,13 +167,14 @@ pub enum Event<'a> {
     Icmp {
         /// Which socket sent the datagram.
         socket: SocketId,
-        /// Where the datagram was going.
+        /// Where the datagram was going; the port is 0 unless it was UDP.
         to: SocketAddr,
         /// The node that sent the error, when known.
         reporter: Option<IpAddr>,
         /// What the error means.
         meaning: IcmpMeaning,
-        /// The start of the quoted UDP payload; may be empty (RFC 792 quotes 8 bytes past the IP header).
+        /// The start of the quoted datagram, as it was handed over; may be empty (RFC 792 quotes 8 bytes past the IP
+        /// header, which are UDP's).
         quoted: &'a [u8],
     },
 }

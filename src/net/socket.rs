@@ -1,7 +1,8 @@
-//! Opening UDP sockets the way a [`SocketSpec`] says, and steering datagrams to cores.
+//! Opening sockets the way a [`SocketSpec`] says, and steering datagrams to cores.
 
+use super::raw;
 use super::{SocketSpec, TransmitStamps};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, getsockname, socket};
+use nix::sys::socket::{AddressFamily, SockFlag, SockaddrStorage, bind, connect, getsockname, socket};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -23,6 +24,10 @@ pub struct Socket {
     pub icmp_errors: bool,
     /// Receive buffer the kernel granted, in bytes of its own accounting.
     pub granted_receive_buffer: usize,
+    /// Whether addresses have a port: those of UDP.
+    pub has_ports: bool,
+    /// Whether what is received begins with an IPv4 header.
+    pub ip_header: bool,
 }
 
 /// `SO_TIMESTAMPING` flags (linux/net_tstamp.h).
@@ -70,13 +75,18 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
     let v6 = spec.bind.is_ipv6();
     let v4_too = !v6 || spec.dual_stack;
     let family = if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
-    let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    let (kind, protocol) = spec.transport.kind(v6);
+    let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, protocol)?;
     let raw = std::os::fd::AsFd::as_fd(&fd);
     let say = |what: &'static str| move |e: io::Error| io::Error::new(e.kind(), format!("{}: {what}: {e}", spec.bind));
 
+    raw::guard(&fd, v6, &spec.transport).map_err(say("packet filter"))?;
     if v6 {
-        set_option(raw, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &i32::from(!spec.dual_stack))
-            .map_err(say("IPV6_V6ONLY"))?;
+        // a raw socket is of one family, and refuses the option
+        if !spec.transport.is_raw() {
+            set_option(raw, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &i32::from(!spec.dual_stack))
+                .map_err(say("IPV6_V6ONLY"))?;
+        }
         let class = i32::from(spec.traffic_class);
         set_option(raw, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &class).map_err(say("IPV6_TCLASS"))?;
     }
@@ -113,11 +123,14 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
         .map_err(say("SO_RCVBUF"))?;
     set_stamping(raw, spec.transmit_stamps).map_err(say("SO_TIMESTAMPING"))?;
 
-    let name = SockaddrStorage::from(spec.bind);
+    let has_ports = spec.transport == raw::Transport::Udp;
+    // a raw socket's port would be taken for a protocol
+    let bare = |address| if spec.transport.is_raw() { raw::with_port(address, 0) } else { address };
+    let name = SockaddrStorage::from(bare(spec.bind));
     bind(fd.as_raw_fd(), &name).map_err(|e| say("bind")(e.into()))?;
-    let connected = spec.connect.is_some_and(|to| connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).is_ok());
+    let connected = spec.connect.is_some_and(|to| connect(fd.as_raw_fd(), &SockaddrStorage::from(bare(to))).is_ok());
     let local: SockaddrStorage = getsockname(fd.as_raw_fd())?;
-    let local = socket_addr(&local).unwrap_or(spec.bind);
+    let local = bare(socket_addr(&local).unwrap_or(spec.bind));
     let granted = nix::sys::socket::getsockopt(&fd, nix::sys::socket::sockopt::RcvBuf).unwrap_or(0);
     Ok(Socket {
         fd,
@@ -127,6 +140,8 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
         transmit_stamps: spec.transmit_stamps,
         icmp_errors: spec.icmp_errors,
         granted_receive_buffer: granted,
+        has_ports,
+        ip_header: spec.transport.has_ip_header(v6),
     })
 }
 
@@ -145,7 +160,7 @@ pub fn set_stamping(fd: BorrowedFd<'_>, transmit: TransmitStamps) -> io::Result<
     set_option(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &flags)
 }
 
-fn socket_addr(storage: &SockaddrStorage) -> Option<SocketAddr> {
+pub(super) fn socket_addr(storage: &SockaddrStorage) -> Option<SocketAddr> {
     if let Some(v4) = storage.as_sockaddr_in() {
         return Some(SocketAddr::V4((*v4).into()));
     }

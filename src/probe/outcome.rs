@@ -1,7 +1,9 @@
 //! What became of a probe.
 
+use super::method::AnswerKind;
 use super::{FlowId, IntervalId, Seq};
 use crate::time::{Delay, StampSource, Wall};
+use std::net::IpAddr;
 
 /// Which way a lost probe was lost, when the reflector counts (stateful STAMP).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +38,7 @@ pub struct Singleton {
 }
 
 /// One thing that became known about a probe. `Sent` comes first; exactly one of `Replied`, `Lost`,
-/// `Refused`, `Unreachable`, `SendFailed` follows; the others are additional.
+/// `Refused`, `Prohibited`, `TimeExceeded`, `Unreachable`, `SendFailed` follows; the others are additional.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Handed to the network.
@@ -46,6 +48,8 @@ pub enum Outcome {
         /// A reply to a later probe of the same flow came before (RFC 4737).
         reordered: bool,
     },
+    /// How the reply to a replied probe answers; not of reflectors' replies.
+    AnsweredBy(AnswerKind),
     /// The round trip of a probe that was replied to (once its transmit stamp is there).
     Measured(Singleton),
     /// A replied probe gave no round trip: its transmit stamp never came.
@@ -62,8 +66,14 @@ pub enum Outcome {
     Duplicate,
     /// An ICMP port unreachable came back.
     Refused,
+    /// An ICMP error came back: a firewall or a policy forbids the probe.
+    Prohibited,
+    /// An ICMP time exceeded came back.
+    TimeExceeded,
     /// Another ICMP error came back.
     Unreachable,
+    /// The node that sent the ICMP error which ended this probe.
+    Reported(IpAddr),
     /// The kernel did not take it.
     SendFailed,
     /// Was due, but the prober could not send it in time.

@@ -2,6 +2,7 @@
 
 use crate::wire::llama::{go, python};
 use crate::wire::stamp::Mode;
+use crate::wire::tcp;
 use std::sync::Arc;
 
 /// Differentiated services code point, 0 to 63 (RFC 2474).
@@ -24,11 +25,16 @@ pub enum MethodKind {
     Llama,
     /// Probes of upstream's Python generation.
     LlamaPython,
+    /// TCP SYN segments; needs no agent.
+    TcpSyn,
+    /// ICMP echo requests; needs no agent.
+    Icmp,
 }
 
 impl MethodKind {
     /// All of them.
-    pub const ALL: [MethodKind; 3] = [MethodKind::Udp, MethodKind::Llama, MethodKind::LlamaPython];
+    pub const ALL: [MethodKind; 5] =
+        [MethodKind::Udp, MethodKind::Llama, MethodKind::LlamaPython, MethodKind::TcpSyn, MethodKind::Icmp];
 
     /// Its name in configurations and in every output.
     pub const fn name(self) -> &'static str {
@@ -36,25 +42,46 @@ impl MethodKind {
             MethodKind::Udp => "udp",
             MethodKind::Llama => "llama",
             MethodKind::LlamaPython => "llama-python",
+            MethodKind::TcpSyn => "tcp-syn",
+            MethodKind::Icmp => "icmp",
         }
     }
 
-    /// Which bytes of UDP payload a probe may have, with a key or without, and has when not told.
+    /// Whether its probes are UDP datagrams, which need no privilege.
+    pub const fn is_udp(self) -> bool {
+        matches!(self, MethodKind::Udp | MethodKind::Llama | MethodKind::LlamaPython)
+    }
+
+    /// Which bytes of payload a probe may have, with a key or without, and has when not told.
     pub fn sizes(self, keyed: bool) -> Sizes {
         let (least, most, usual) = match self {
             MethodKind::Udp if keyed => (Mode::Authenticated.base_len(), LONGEST, Mode::Authenticated.base_len()),
             MethodKind::Udp => (Mode::Open.base_len(), LONGEST, Mode::Open.base_len()),
             MethodKind::Llama => (go::SentProbe::<&[u8]>::LEAST_LEN, LONGEST, go::USUAL_LEN),
             MethodKind::LlamaPython => (python::LEN, python::LEN, python::LEN),
+            MethodKind::TcpSyn => (0, 0, 0),
+            MethodKind::Icmp => (LEAST_ECHO, LONGEST, USUAL_ECHO),
         };
         Sizes { least: least as u16, most: most as u16, usual: usual as u16 } // all below LONGEST
+    }
+
+    /// Bytes between the IP header and the payload: UDP's or ICMP's header, or a SYN's with its option.
+    pub const fn header_len(self) -> usize {
+        match self {
+            MethodKind::TcpSyn => tcp::HEADER_LEN + tcp::MSS_LEN,
+            _ => 8,
+        }
     }
 }
 
 /// Payload of a probe at most: a reflector answers none that is longer, and a jumbo frame carries no more.
 pub const LONGEST: usize = 9000;
+/// Data of an echo at least: they say which probe it is.
+pub const LEAST_ECHO: usize = 8;
+/// Data of an echo when not told: what ping(8) sends, so that the two compare.
+const USUAL_ECHO: usize = 56;
 
-/// Sizes of a method's probes, bytes of UDP payload.
+/// Sizes of a method's probes, bytes of payload: of UDP, or of an echo's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// At least.
@@ -106,7 +133,7 @@ pub struct Shape {
     pub method: MethodKind,
     /// Its class.
     pub dscp: Dscp,
-    /// UDP payload bytes, within [`MethodKind::sizes`].
+    /// Bytes of payload, within [`MethodKind::sizes`]; of an ICMP echo its data.
     pub size: u16,
     /// Which probes are stamped on transmit.
     pub stamps: StampPolicy,

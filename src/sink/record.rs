@@ -15,7 +15,7 @@ pub use super::parsed::{OwnedRecord, ParseError, parse};
 
 /// One summary, ready to be serialised. Times in milliseconds, counts in probes.
 ///
-/// `sent` = `replied` + `lost`; `refused` and `unreachable` are parts of `lost`, `send_failed` is
+/// `sent` = `replied` + `lost`; `refused` to `unreachable` are parts of `lost`, `send_failed` is
 /// not part of `sent`. Values that were not measured are `null`.
 #[derive(Clone, Debug, Serialize)]
 pub struct SummaryRecord<'a> {
@@ -41,6 +41,10 @@ pub struct SummaryRecord<'a> {
     pub sent: u64,
     /// Probes replied to within the loss threshold.
     pub replied: u64,
+    /// Of `replied`: by a SYN-ACK.
+    pub syn_acks: u64,
+    /// Of `replied`: by a RST.
+    pub resets: u64,
     /// Probes that left and brought no reply within the loss threshold.
     pub lost: u64,
     /// 100 · `lost` / `sent`; 0 when nothing was sent.
@@ -51,6 +55,10 @@ pub struct SummaryRecord<'a> {
     pub lost_reverse: u64,
     /// Of `lost`: answered by ICMP port unreachable.
     pub refused: u64,
+    /// Of `lost`: answered by an ICMP error that says forbidden.
+    pub prohibited: u64,
+    /// Of `lost`: answered by ICMP time exceeded.
+    pub time_exceeded: u64,
     /// Of `lost`: answered by another ICMP error.
     pub unreachable: u64,
     /// Replies after the loss threshold; their probes are in `lost`.
@@ -87,6 +95,8 @@ pub struct SummaryRecord<'a> {
     pub flows_with_loss: u32,
     /// The worst flows, most lost first.
     pub worst_flows: Vec<FlowRecord>,
+    /// The node that sent the last ICMP error.
+    pub reporter: Option<IpAddr>,
     /// Why the numbers may be the prober's own doing; empty when sound.
     pub suspect: Vec<&'static str>,
     /// Where the round trips' timestamps were taken.
@@ -255,11 +265,15 @@ impl<'a> From<&'a Summary> for SummaryRecord<'a> {
             tags: &s.path.tags,
             sent: s.counts.left(),
             replied: s.counts.replied,
+            syn_acks: s.counts.syn_acks,
+            resets: s.counts.resets,
             lost: s.counts.unanswered(),
             loss_percent: s.counts.loss_percent(),
             lost_forward: s.counts.lost_forward,
             lost_reverse: s.counts.lost_reverse,
             refused: s.counts.refused,
+            prohibited: s.counts.prohibited,
+            time_exceeded: s.counts.time_exceeded,
             unreachable: s.counts.unreachable,
             late: s.counts.late,
             duplicates: s.counts.duplicates,
@@ -278,6 +292,7 @@ impl<'a> From<&'a Summary> for SummaryRecord<'a> {
             flows: s.flows,
             flows_with_loss: s.flows_with_loss,
             worst_flows: s.worst_flows.iter().map(FlowRecord::from).collect(),
+            reporter: s.reporter,
             suspect: s.suspect.iter().map(|&reason| suspicion_name(reason)).collect(),
             stamps: StampsRecord::of(s),
             rtt_histogram: None,
@@ -352,13 +367,17 @@ pub(crate) mod samples {
             counts: Counts {
                 sent: 101,
                 replied: 90,
+                syn_acks: 60,
+                resets: 30,
                 lost: 5,
                 lost_forward: 2,
                 lost_reverse: 1,
                 late: 12,
                 duplicates: 13,
                 reordered: 14,
-                refused: 3,
+                refused: 1,
+                prohibited: 1,
+                time_exceeded: 1,
                 unreachable: 2,
                 send_failed: 1,
                 not_sent: 15,
@@ -387,6 +406,7 @@ pub(crate) mod samples {
                 lost_reverse: 1,
                 rtt: None,
             }],
+            reporter: Some([192, 0, 2, 9].into()),
             suspect: vec![Suspicion::LocalDrops, Suspicion::NotSent],
         }
     }
@@ -406,6 +426,7 @@ pub(crate) mod samples {
             received_by: None,
             lateness: None,
             worst_flows: vec![],
+            reporter: None,
             suspect: vec![],
             ..full()
         }
@@ -432,14 +453,15 @@ mod tests {
                 "start": "2024-02-29T12:30:00.000000000Z", "end": "2024-02-29T12:30:30.000000001Z", "interval": 7,
                 "src_ip": "10.0.0.1", "dst_ip": "10.0.0.2", "method": "udp", "dscp": 46, "group": "far",
                 "tags": {"dst_metro": "fra"},
-                "sent": 100, "replied": 90, "lost": 10, "loss_percent": 10.0, "lost_forward": 2, "lost_reverse": 1,
-                "refused": 3, "unreachable": 2, "late": 12, "duplicates": 13, "reordered": 14, "send_failed": 1,
+                "sent": 100, "replied": 90, "syn_acks": 60, "resets": 30, "lost": 10, "loss_percent": 10.0, "lost_forward": 2, "lost_reverse": 1,
+                "refused": 1, "prohibited": 1, "time_exceeded": 1, "unreachable": 2, "late": 12, "duplicates": 13, "reordered": 14, "send_failed": 1,
                 "not_sent": 15, "clock_stepped": 16, "stamps_missing": 17, "local_drops": 18,
                 "flows": 16, "flows_with_loss": 4,
                 "worst_flows": [{
                     "source": "10.0.0.1:40000", "target": "10.0.0.2:8100", "dscp": 46, "sent": 8, "lost": 4,
                     "loss_percent": 50.0, "lost_forward": 2, "lost_reverse": 1, "rtt_ms": null
                 }],
+                "reporter": "192.0.2.9",
                 "suspect": ["local_drops", "not_sent"],
                 "stamps": {"sent_by": "kernel", "received_by": "user"}
             }"#,
@@ -464,6 +486,7 @@ mod tests {
             assert_eq!(value.get(key), Some(&Value::Null), "{key}");
         }
         assert_eq!(value["loss_percent"], 100.0);
+        assert_eq!(value["reporter"], Value::Null);
         assert_eq!(value["suspect"], json!([]));
         assert_eq!(value["stamps"], json!({"sent_by": null, "received_by": null}));
     }

@@ -38,6 +38,7 @@ pub struct Accumulator {
     /// Flows and most flows with loss in an interval, per path.
     paths: BTreeMap<(IpAddr, IpAddr, MethodKind, Dscp), (u32, u32)>,
     flows: BTreeMap<(SocketAddr, SocketAddr, Dscp), FlowSummary>,
+    reporter: Option<IpAddr>,
     suspect: BTreeSet<Suspicion>,
 }
 
@@ -91,6 +92,7 @@ impl Accumulator {
         for flow in &summary.worst_flows {
             self.add_flow(flow);
         }
+        self.reporter = summary.reporter.or(self.reporter);
         self.suspect.extend(&summary.suspect);
     }
 
@@ -154,6 +156,7 @@ impl Accumulator {
             flows: self.paths.values().map(|(flows, _)| flows).sum(),
             flows_with_loss: listed_with_loss.max(self.paths.values().map(|(_, with_loss)| with_loss).sum()),
             worst_flows,
+            reporter: self.reporter,
             suspect: self.suspect.iter().copied().collect(),
         })
     }
@@ -235,6 +238,7 @@ mod tests {
                 lost_reverse: 0,
                 rtt: None,
             }],
+            reporter: None,
             suspect: vec![Suspicion::LocalDrops],
         }
     }

@@ -272,6 +272,7 @@ impl Merger {
             flows,
             flows_with_loss: merge.flows_with_loss,
             worst_flows: worst_flows.collect(),
+            reporter: tally.reporter,
             suspect: suspicions(&tally, team),
         }
     }

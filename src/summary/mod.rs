@@ -34,13 +34,18 @@ pub struct Path {
 
 /// Counts of one path (or one flow) in one interval.
 ///
-/// `sent` = `replied` + `lost` + `refused` + `unreachable` + `send_failed` once the interval is closed.
+/// `sent` = `replied` + `lost` + `refused` + `prohibited` + `time_exceeded` + `unreachable` + `send_failed` once the
+/// interval is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Probes handed to the network.
     pub sent: u64,
     /// Probes replied to within the loss threshold.
     pub replied: u64,
+    /// Of `replied`: by a SYN-ACK.
+    pub syn_acks: u64,
+    /// Of `replied`: by a RST.
+    pub resets: u64,
     /// Probes without any answer within the loss threshold.
     pub lost: u64,
     /// Of `lost`: known to be lost on the way to the reflector.
@@ -55,6 +60,10 @@ pub struct Counts {
     pub reordered: u64,
     /// Probes answered by ICMP port unreachable.
     pub refused: u64,
+    /// Probes answered by an ICMP error that says forbidden.
+    pub prohibited: u64,
+    /// Probes answered by ICMP time exceeded.
+    pub time_exceeded: u64,
     /// Probes answered by another ICMP error.
     pub unreachable: u64,
     /// Probes the kernel did not take.
@@ -75,7 +84,12 @@ impl Counts {
 
     /// Probes that left and brought no reply: upstream's `lost`.
     pub fn unanswered(&self) -> u64 {
-        self.lost + self.refused + self.unreachable
+        self.lost + self.reported()
+    }
+
+    /// Probes that an ICMP error came back for.
+    pub fn reported(&self) -> u64 {
+        self.refused + self.prohibited + self.time_exceeded + self.unreachable
     }
 
     /// Upstream's `loss`: percent of the probes that left, 0 when none did.
@@ -90,6 +104,8 @@ impl std::ops::AddAssign<&Counts> for Counts {
         let Counts {
             sent,
             replied,
+            syn_acks,
+            resets,
             lost,
             lost_forward,
             lost_reverse,
@@ -97,6 +113,8 @@ impl std::ops::AddAssign<&Counts> for Counts {
             duplicates,
             reordered,
             refused,
+            prohibited,
+            time_exceeded,
             unreachable,
             send_failed,
             not_sent,
@@ -105,6 +123,8 @@ impl std::ops::AddAssign<&Counts> for Counts {
         } = other;
         self.sent += sent;
         self.replied += replied;
+        self.syn_acks += syn_acks;
+        self.resets += resets;
         self.lost += lost;
         self.lost_forward += lost_forward;
         self.lost_reverse += lost_reverse;
@@ -112,6 +132,8 @@ impl std::ops::AddAssign<&Counts> for Counts {
         self.duplicates += duplicates;
         self.reordered += reordered;
         self.refused += refused;
+        self.prohibited += prohibited;
+        self.time_exceeded += time_exceeded;
         self.unreachable += unreachable;
         self.send_failed += send_failed;
         self.not_sent += not_sent;
@@ -243,6 +265,8 @@ pub struct Summary {
     pub flows_with_loss: u32,
     /// The worst flows, most lost first; at most [`WORST_FLOWS`].
     pub worst_flows: Vec<FlowSummary>,
+    /// The node that sent the last ICMP error.
+    pub reporter: Option<IpAddr>,
     /// Why the numbers may be the prober's own doing; empty when sound.
     pub suspect: Vec<Suspicion>,
 }

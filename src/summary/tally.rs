@@ -7,9 +7,11 @@
 use super::Counts;
 use super::histogram::Pages;
 use crate::probe::IntervalId;
+use crate::probe::method::AnswerKind;
 use crate::probe::outcome::{Direction, Outcome, Record, Singleton};
 use crate::time::StampSource;
 use hdrhistogram::Histogram;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Which paths and flows a worker's tallies cover: shared by all its tallies.
@@ -93,6 +95,8 @@ pub struct PathTally {
     pub sent_by: Option<StampSource>,
     /// Where T4 of `rtt` was taken: the farthest.
     pub received_by: Option<StampSource>,
+    /// The node that sent the last ICMP error.
+    pub reporter: Option<IpAddr>,
     touched: bool,
 }
 
@@ -109,7 +113,7 @@ pub struct FlowTally {
     pub rtt_count: u32,
     /// Probes handed to the network, without those the kernel did not take.
     pub sent: u32,
-    /// Of `sent`: lost, refused or unreachable.
+    /// Of `sent`: lost, or answered by an ICMP error.
     pub unanswered: u32,
     /// Of those: lost forward.
     pub lost_forward: u32,
@@ -244,6 +248,9 @@ impl Tally {
                 counts.replied += 1;
                 counts.reordered += u64::from(reordered);
             }
+            Outcome::AnsweredBy(AnswerKind::SynAck) => counts.syn_acks += 1,
+            Outcome::AnsweredBy(AnswerKind::Reset) => counts.resets += 1,
+            Outcome::AnsweredBy(AnswerKind::Reflected | AnswerKind::Echo) => {}
             Outcome::Measured(singleton) => {
                 let stamped = self.layout.stamped.get(path as usize).copied().unwrap_or(false);
                 if tally.measured(&singleton, stamped) {
@@ -275,10 +282,19 @@ impl Tally {
                 counts.refused += 1;
                 flow.unanswered += 1;
             }
+            Outcome::Prohibited => {
+                counts.prohibited += 1;
+                flow.unanswered += 1;
+            }
+            Outcome::TimeExceeded => {
+                counts.time_exceeded += 1;
+                flow.unanswered += 1;
+            }
             Outcome::Unreachable => {
                 counts.unreachable += 1;
                 flow.unanswered += 1;
             }
+            Outcome::Reported(by) => tally.reporter = Some(by),
             Outcome::SendFailed => {
                 counts.send_failed += 1;
                 flow.sent = flow.sent.saturating_sub(1);
@@ -355,6 +371,7 @@ impl PathTally {
         self.residence.add(&other.residence);
         self.sent_by = self.sent_by.max(other.sent_by);
         self.received_by = self.received_by.max(other.received_by);
+        self.reporter = other.reporter.or(self.reporter);
     }
 
     /// Adds a round trip; false when its T1 is of a worse kind than the path's others.
@@ -436,6 +453,8 @@ mod tests {
             (0, Outcome::Sent),
             (1, Outcome::Sent),
             (0, Outcome::Replied { reordered: true }),
+            (0, Outcome::AnsweredBy(AnswerKind::SynAck)),
+            (0, Outcome::AnsweredBy(AnswerKind::Reset)),
             (0, Outcome::StampMissing),
             (0, Outcome::ClockStepped),
             (1, Outcome::Lost),
@@ -444,7 +463,10 @@ mod tests {
             (1, Outcome::Late),
             (0, Outcome::Duplicate),
             (0, Outcome::Refused),
+            (0, Outcome::Prohibited),
+            (0, Outcome::TimeExceeded),
             (0, Outcome::Unreachable),
+            (0, Outcome::Reported([192, 0, 2, 9].into())),
             (0, Outcome::SendFailed),
             (0, Outcome::NotSent),
             (99, Outcome::Sent),
@@ -452,6 +474,8 @@ mod tests {
         let one_each = Counts {
             sent: 2,
             replied: 1,
+            syn_acks: 1,
+            resets: 1,
             lost: 1,
             lost_forward: 1,
             lost_reverse: 1,
@@ -459,6 +483,8 @@ mod tests {
             duplicates: 1,
             reordered: 1,
             refused: 1,
+            prohibited: 1,
+            time_exceeded: 1,
             unreachable: 1,
             send_failed: 1,
             not_sent: 1,
@@ -467,7 +493,8 @@ mod tests {
         };
         let paths: Vec<(u32, Counts)> = tally.paths().map(|(path, tally)| (path, tally.counts)).collect();
         assert_eq!(paths, [(0, one_each)]);
-        assert_eq!((tally.flows()[0].sent, tally.flows()[0].unanswered), (0, 2));
+        assert_eq!(tally.paths().next().and_then(|(_, path)| path.reporter), Some([192, 0, 2, 9].into()));
+        assert_eq!((tally.flows()[0].sent, tally.flows()[0].unanswered), (0, 4));
         assert_eq!((tally.flows()[1].sent, tally.flows()[1].unanswered), (1, 1));
         assert_eq!((tally.flows()[1].lost_forward, tally.flows()[1].lost_reverse), (1, 1));
     }

@@ -103,6 +103,7 @@ fn summary(n: u32, tags: &[(&str, &str)]) -> Summary {
             lost_reverse: 0,
             rtt: None,
         }],
+        reporter: None,
         suspect: vec![Suspicion::NotSent],
     }
 }
@@ -119,6 +120,7 @@ fn silent(n: u32) -> Summary {
         sent_by: None,
         received_by: None,
         worst_flows: vec![],
+        reporter: None,
         suspect: vec![],
         ..summary(n, &[])
     }

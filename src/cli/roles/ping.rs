@@ -155,7 +155,7 @@ fn plan(args: &PingArgs, address: SocketAddr) -> Result<Plan, Failure> {
         pacing: Pacing::Periodic,
         shape: Shape {
             port_name: String::new(),
-            method: args.method,
+            method: args.method(),
             dscp: args.dscp,
             size: args.payload(),
             stamps: args.tx_timestamps,

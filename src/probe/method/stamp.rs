@@ -5,7 +5,7 @@
 //! the base cannot be a TLV and are zeros, which a reflector sends back as they are (RFC 8762 §4.3).
 //! A padding TLV alone needs no HMAC TLV in authenticated mode (RFC 8972 §4.8).
 
-use super::{Reply, Unreadable};
+use super::{Reply, Unreadable, pattern};
 use crate::probe::Seq;
 use crate::probe::shape::Shape;
 use crate::time::Wall;
@@ -87,20 +87,11 @@ impl Stamp {
 }
 
 /// Fills the tail with one Extra Padding TLV, if its header fits.
-///
-/// The value is pseudo-random as RFC 8972 §4.1 recommends (a link that compresses must not make long
-/// probes short), the same in every probe.
 fn pad(tail: &mut [u8]) {
     let Some((header, value)) = tail.split_at_mut_checked(tlv::HEADER_LEN) else { return };
     // a size is u16, so the rest of it fits the TLV's length
     tlv::emit_header(header, tlv::Kind::ExtraPadding, value.len() as u16);
-    let mut state = 0x9e37_79b9_u32; // xorshift32, any seed but 0
-    for byte in value {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        *byte = (state >> 24) as u8;
-    }
+    pattern::fill(value);
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ const MEASUREMENT: &str = "raw_stats";
 const OWN_TAGS: [&str; 4] = ["dscp", "dst_ip", "method", "src_ip"];
 
 /// All our fields. A tag named as a field would hide the field from queries.
-const FIELDS: [&str; 46] = [
+const FIELDS: [&str; 51] = [
     "rtt",
     "loss",
     "lost",
@@ -47,9 +47,13 @@ const FIELDS: [&str; 46] = [
     "lateness_p99",
     "lateness_max",
     "replied",
+    "syn_acks",
+    "resets",
     "lost_forward",
     "lost_reverse",
     "refused",
+    "prohibited",
+    "time_exceeded",
     "unreachable",
     "late",
     "duplicates",
@@ -64,6 +68,7 @@ const FIELDS: [&str; 46] = [
     "interval_s",
     "suspect",
     "suspect_reasons",
+    "reporter",
     "sent_by",
     "received_by",
     "worst_flow",
@@ -152,9 +157,13 @@ pub fn line(summary: &Summary, out: &mut Vec<u8>) {
     }
     w = w
         .count("replied", counts.replied)
+        .count("syn_acks", counts.syn_acks)
+        .count("resets", counts.resets)
         .count("lost_forward", counts.lost_forward)
         .count("lost_reverse", counts.lost_reverse)
         .count("refused", counts.refused)
+        .count("prohibited", counts.prohibited)
+        .count("time_exceeded", counts.time_exceeded)
         .count("unreachable", counts.unreachable)
         .count("late", counts.late)
         .count("duplicates", counts.duplicates)
@@ -171,6 +180,9 @@ pub fn line(summary: &Summary, out: &mut Vec<u8>) {
     if !summary.suspect.is_empty() {
         let reasons: Vec<_> = summary.suspect.iter().map(|&reason| suspicion_name(reason)).collect();
         w = w.text("suspect_reasons", &reasons.join(","));
+    }
+    if let Some(reporter) = summary.reporter {
+        w = w.text("reporter", &reporter.to_string());
     }
     if let Some(source) = summary.sent_by {
         w = w.text("sent_by", &source.to_string());
@@ -224,10 +236,11 @@ mod tests {
              rtt_p999=2.1,rtt_max=2.25,ipdv_mean=1,ipdv_max=2,\
              owd_forward_mean=3,owd_forward_max=6,owd_forward_min=-0.000003,\
              owd_reverse_mean=5,owd_reverse_max=10,owd_reverse_min=-0.000005,residence_mean=7,residence_max=14,\
-             lateness_p50=1.4,lateness_p99=0.05,lateness_max=0.06,replied=90i,lost_forward=2i,lost_reverse=1i,\
-             refused=3i,unreachable=2i,late=12i,duplicates=13i,reordered=14i,send_failed=1i,not_sent=15i,\
+             lateness_p50=1.4,lateness_p99=0.05,lateness_max=0.06,replied=90i,syn_acks=60i,resets=30i,lost_forward=2i,lost_reverse=1i,\
+             refused=1i,prohibited=1i,time_exceeded=1i,unreachable=2i,late=12i,duplicates=13i,reordered=14i,send_failed=1i,not_sent=15i,\
              clock_stepped=16i,stamps_missing=17i,local_drops=18i,flows=16i,flows_with_loss=4i,\
              interval_s=30.000000001,suspect=true,suspect_reasons=\"local_drops,not_sent\",\
+             reporter=\"192.0.2.9\",\
              sent_by=\"kernel\",received_by=\"user\",\
              worst_flow=\"10.0.0.1:40000 > 10.0.0.2:8100 dscp 46\",worst_flow_loss=50 1709209830000000001\n"
         );
@@ -237,7 +250,7 @@ mod tests {
     fn nothing_came_back_is_rtt_zero_and_no_percentiles() {
         let text = text(&samples::silent());
         assert!(text.contains(" rtt=0,loss=100,lost=10,sent=10,replied=0i,"), "{text}");
-        for absent in ["rtt_", "ipdv", "owd", "residence", "lateness", "sent_by", "worst", "reasons"] {
+        for absent in ["rtt_", "ipdv", "owd", "residence", "lateness", "sent_by", "worst", "reasons", "reporter"] {
             assert!(!text.contains(absent), "{absent} in {text}");
         }
         assert!(text.contains(",suspect=false "), "{text}");
