@@ -17,7 +17,7 @@ impl Sum {
 
     /// The sum of these octets, the first one high; an odd last one is followed by a zero (RFC 1071 §1).
     pub fn of(bytes: &[u8]) -> Sum {
-        Sum::ZERO.add(bytes)
+        Sum::ZERO.add_bytes(bytes)
     }
 
     /// The sum that a checksum stands for: that of the words it covers, itself left out.
@@ -29,7 +29,7 @@ impl Sum {
     }
 
     /// Adds octets. An odd number of them must be the last to be added.
-    pub fn add(self, bytes: &[u8]) -> Sum {
+    pub fn add_bytes(self, bytes: &[u8]) -> Sum {
         // 2^16 is 1 modulo 2^16 - 1, so a 32-bit word counts as its two halves
         let (words, rest) = bytes.as_chunks::<4>();
         let sum = words.iter().fold(self.0, |sum, word| sum + u64::from(u32::from_be_bytes(*word)));
@@ -66,7 +66,7 @@ impl Sum {
     pub fn add_addresses(self, source: IpAddr, destination: IpAddr) -> Sum {
         let add = |sum: Sum, address: IpAddr| match address {
             IpAddr::V4(address) => sum.add_u32(address.to_bits()),
-            IpAddr::V6(address) => sum.add(&address.octets()),
+            IpAddr::V6(address) => sum.add_bytes(&address.octets()),
         };
         add(add(self, source), destination)
     }
@@ -162,7 +162,7 @@ mod tests {
         fn any_octets_sum_as_by_the_book(octets in proptest::collection::vec(any::<u8>(), 0..100), at in 0usize..50) {
             prop_assert_eq!(Sum::of(&octets).checksum(), by_the_book(&octets));
             let (first, rest) = octets.split_at((at * 2).min(octets.len() & !1));
-            prop_assert_eq!(Sum::of(first).add(rest).checksum(), by_the_book(&octets));
+            prop_assert_eq!(Sum::of(first).add_bytes(rest).checksum(), by_the_book(&octets));
         }
 
         #[test]

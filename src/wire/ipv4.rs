@@ -208,7 +208,7 @@ impl Ipv4 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::octets::hex;
+    use crate::wire::octets::capture::hex;
     use std::sync::LazyLock;
 
     /// An echo request of class EF that Linux sent to itself.

@@ -8,8 +8,8 @@ use std::net::Ipv6Addr;
 
 /// Bytes of a header without extensions.
 pub const HEADER_LEN: usize = 40;
-/// Extension headers looked through at most. RFC 8200 §4.1 expects each of its five once and one of them
-/// twice; with authentication and mobility there are eight.
+/// Extension headers looked through at most. In RFC 8200 §4.1 six come before what can be read, one of them
+/// twice; the rest is for mobility and host identity.
 pub const MAX_EXTENSIONS: usize = 8;
 
 mod field {
@@ -208,7 +208,7 @@ impl Ipv6 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::octets::hex;
+    use crate::wire::octets::capture::hex;
     use std::sync::LazyLock;
 
     /// An echo request that Linux sent to itself; the class is made EF.

@@ -30,10 +30,12 @@ pub fn write(bytes: &mut [u8], field: &Range<usize>, raw: &[u8]) {
     bytes[field.clone()].copy_from_slice(raw);
 }
 
-/// The octets of a capture; blanks and line ends between them do not count.
 #[cfg(test)]
-pub fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u32> = text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_digit(16).unwrap()).collect();
-    assert_eq!(digits.len() % 2, 0, "half an octet");
-    digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
+pub mod capture {
+    /// The octets of a capture; blanks and line ends between them do not count.
+    pub fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<u32> = text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_digit(16).unwrap()).collect();
+        assert_eq!(digits.len() % 2, 0, "half an octet");
+        digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
+    }
 }

@@ -129,7 +129,7 @@ fn error(from: IpAddr, to: IpAddr, which: usize, mtu: u16, quoted: &[u8]) -> (Ve
                     IcmpMeaning::Unreachable,
                 ),
             ];
-            let (kind, meaning) = types[which % types.len()].clone();
+            let (kind, meaning) = types[which % types.len()];
             PacketBuilder::ipv6(from.octets(), to.octets(), 64).icmpv6(kind).write(&mut out, quoted).unwrap();
             (out.split_off(40), meaning)
         }

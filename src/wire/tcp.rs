@@ -185,7 +185,7 @@ impl<T: AsRef<[u8]>> TcpSegment<T> {
     pub fn check(&self, source: IpAddr, destination: IpAddr) -> Checked {
         let bytes = self.0.as_ref();
         let pseudo = Sum::ZERO.add_addresses(source, destination).add_protocol(PROTOCOL, bytes.len() as u32);
-        if pseudo.add(bytes).is_right() {
+        if pseudo.add_bytes(bytes).is_right() {
             Checked::Right
         } else if pseudo.folded() == self.checksum() {
             Checked::Offloaded
@@ -338,7 +338,7 @@ impl QuotedTcp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::octets::hex;
+    use crate::wire::octets::capture::hex;
     use std::sync::LazyLock;
 
     // segments that Linux sent

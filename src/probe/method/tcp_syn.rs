@@ -8,14 +8,16 @@
 //!   answers something else, or is forged, and names no probe.
 //! - An ACK alone (a "challenge ACK", RFC 5961 §4.2; RFC 9293 §3.10.7.4) says that the target takes the SYN for part
 //!   of a connection it still has with these ports. It acknowledges what that connection awaits, which may
-//!   be an earlier probe's number and is never this one's: [`Unreadable::OldConnection`], so that it answers none. When
-//!   half-open connections are reset, there are none to be taken for.
+//!   be an earlier probe's number plus one and is never this one's; and it comes rarely, hosts limit its rate. So it
+//!   answers no probe: [`Unreadable::OldConnection`].
 //! - A SYN cookie (RFC 4987 §3.6) is a SYN-ACK like any other: its number is chosen, what it acknowledges is not.
 //! - A SYN-ACK sent once more, for want of the reset, is a duplicate of the first.
 //!
 //! **Half-open connections.** The kernel knows nothing of our SYN: to a SYN-ACK for a port on which it has no
 //! connection it sends the RST that closes the target's half (RFC 9293 §3.10.7.1), unless a packet filter drops what
-//! comes in before TCP sees it, or what goes out. Then [`TcpSyn::write_reset`] is the same segment from us.
+//! comes in before TCP sees it, or what goes out. Then [`TcpSyn::write_reset`] is the same segment from us. It
+//! is not only for the target's sake: one left half open answers the flow's next probe not as it answered the
+//! first. Linux resets a number within the old window, as if nothing listened, and acknowledges others.
 //!
 //! The SYN has no payload: a listener may keep it or not without a word (RFC 9293 §3.10.7.2 lets it wait), a
 //! closed port acknowledges it too, which makes two rules of one, and middleboxes drop it. So it has one size.

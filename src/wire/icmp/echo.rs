@@ -130,7 +130,7 @@ fn covered(version: Version, source: IpAddr, destination: IpAddr, bytes: &[u8]) 
             Sum::ZERO.add_addresses(source, destination).add_protocol(version.protocol(), bytes.len() as u32)
         }
     };
-    pseudo.add(bytes)
+    pseudo.add_bytes(bytes)
 }
 
 /// What the header of an echo says.
@@ -170,7 +170,7 @@ impl Echo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::octets::hex;
+    use crate::wire::octets::capture::hex;
 
     // what Linux sent and answered
     const REQUEST: &str = "08002421 42420007 61626364 65666768";

@@ -91,7 +91,7 @@ impl<'a> IcmpError<'a> {
 mod tests {
     use super::*;
     use crate::wire::icmp::{Echo, EchoKind};
-    use crate::wire::octets::hex;
+    use crate::wire::octets::capture::hex;
     use crate::wire::tcp::QuotedTcp;
     use std::net::IpAddr;
 
