@@ -21,6 +21,7 @@ pub mod roles;
 pub mod samples;
 pub mod screen;
 pub mod signals;
+pub mod steady;
 pub mod table;
 pub mod units;
 pub mod values;

@@ -5,9 +5,11 @@
 
 use super::chart;
 use super::layout::{self, BAD, DIM, DOUBT, GOOD, HEAD, Side, paint};
+use super::steady::Second;
 use super::units::{count, elapsed, percent, rate, time};
 use super::values::dscp_name;
-use super::verdict::{self, Grade, Verdict};
+use super::verdict::{self, Asked, Grade, Verdict};
+use crate::collector::seats::EchoPath;
 use crate::probe::shape::MethodKind;
 use crate::summary::{Extremes, FlowSummary, Statistics, Summary};
 use std::net::SocketAddr;
@@ -37,6 +39,24 @@ pub struct Report<'a> {
     pub summary: &'a Summary,
     /// All flows.
     pub flows: &'a [FlowSummary],
+    /// How ICMP echoes went out, if that was how.
+    pub echo: Option<EchoPath>,
+    /// Probes and replies, interval by interval of a second.
+    pub seconds: &'a [Second],
+}
+
+impl Report<'_> {
+    /// What happened on the way.
+    pub fn network(&self) -> Verdict {
+        let asked = Asked {
+            method: self.summary.path.method,
+            port: self.address.port(),
+            size: self.size,
+            reporter: self.summary.reporter,
+            seconds: self.seconds,
+        };
+        verdict::network(&asked, &self.summary.counts, self.flows)
+    }
 }
 
 /// A method for people.
@@ -64,28 +84,27 @@ pub fn report(report: &Report<'_>, width: usize) -> String {
         say("timestamps", &stamps, width, &mut lines);
     }
     say("prober", &verdict::prober(report.summary), width, &mut lines);
-    say(
-        "network",
-        &verdict::network(&report.summary.counts, report.flows, report.address.port(), report.size),
-        width,
-        &mut lines,
-    );
+    say("network", &report.network(), width, &mut lines);
     lines.push(String::new());
     lines.join("\n")
 }
 
 fn header(report: &Report<'_>, width: usize) -> Vec<String> {
     let path = &report.summary.path;
-    let address = report.address.to_string();
+    let address = match path.method {
+        MethodKind::Icmp => path.dst.to_string(),
+        _ => report.address.to_string(),
+    };
+    let what = if path.method == MethodKind::Icmp { "identifier" } else { "source port" };
     let ip = report.address.ip().to_string();
     let target = if report.host == ip { address } else { format!("{} ({address})", report.host) };
     let ports = match report.flows {
         [] => String::new(),
-        [one] => format!(", source port {}", one.source.port()),
+        [one] => format!(", {what} {}", one.source.port()),
         many => {
             let low = many.iter().map(|f| f.source.port()).min().unwrap_or(0);
             let high = many.iter().map(|f| f.source.port()).max().unwrap_or(0);
-            format!(", {} source ports {low}–{high}", many.len())
+            format!(", {} {what}s {low}–{high}", many.len())
         }
     };
     let counts = &report.summary.counts;
@@ -96,14 +115,17 @@ fn header(report: &Report<'_>, width: usize) -> Vec<String> {
             format!("{} of {} asked", rate(real.round()), rate(report.rate))
         }
     };
+    let size = match path.method {
+        MethodKind::TcpSyn => String::new(), // a SYN has one size
+        _ => format!("{} bytes, ", report.size),
+    };
     let how = format!(
-        "{}, DSCP {}, {} bytes, {} for {}, {}",
+        "{}, DSCP {}, {size}{reached} for {}, {}{}",
         method_name(path.method),
         dscp_name(path.dscp),
-        report.size,
-        reached,
         elapsed(report.sending),
-        report.io
+        report.io,
+        report.echo.map(|echo| format!(", {echo}")).unwrap_or_default()
     );
     let mut lines = vec![format!("{}{ports}", paint(HEAD, &format!("{target} from {}", path.src)))];
     lines.extend(layout::wrap(&how, width.max(20)));
@@ -205,6 +227,12 @@ fn counts(summary: &Summary, lines: &mut Vec<String>) {
         words.push(format!("({} there, {} back{rest})", count(c.lost_forward), count(c.lost_reverse)));
     }
     lines.push(format!("{:INDENT$}{}", "probes", words.join("  ")));
+    if c.syn_acks + c.resets > 0 {
+        let of = [(c.syn_acks, "SYN-ACK: the port is open"), (c.resets, "RST: the port is closed")];
+        let said: Vec<String> =
+            of.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} by {what}", count(*n))).collect();
+        lines.push(format!("{:INDENT$}{}", "answers", said.join(", ")));
+    }
     // the ordinary three are always shown: that they are zero is news too
     let mut others: Vec<String> = [(c.duplicates, "duplicates"), (c.reordered, "reordered"), (c.late, "late")]
         .map(|(n, what)| format!("{} {what}", count(n)))
@@ -322,6 +350,8 @@ pub(super) mod tests {
             io: "io_uring",
             summary,
             flows,
+            echo: None,
+            seconds: &[],
         }
     }
 

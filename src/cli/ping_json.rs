@@ -106,7 +106,7 @@ pub fn object(report: &Report<'_>) -> Json {
         stamps: StampsRecord::of(s),
         reporter: s.reporter,
         suspect: s.suspect.iter().map(|r| suspicion_name(*r)).collect(),
-        verdict: verdict::network(c, report.flows, report.address.port(), report.size).says,
+        verdict: report.network().says,
         flows_with_loss: report.flows.iter().filter(|f| f.lost > 0).count(),
         flows: verdict::worst_first(report.flows).into_iter().map(FlowRecord::from).collect(),
     }

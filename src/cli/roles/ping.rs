@@ -13,13 +13,15 @@ use crate::probe::shape::{Pacing, Shape};
 use crate::summary::Summary;
 use crate::summary::accumulator::Accumulator;
 use anyhow::{Context, anyhow};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Intervals of a run: short enough for memory to stay small, long enough to cost nothing.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Intervals whose counts are kept one by one, for whoever looks for a pattern.
+const SECONDS: usize = 3600;
 
 /// Measures one target once. [`Done::AllLost`] when nothing came back.
 ///
@@ -53,12 +55,17 @@ fn measure(args: &PingArgs, log: &LogArgs) -> Ended {
     if options.cores.len() > 1 {
         return Err(Failure::usage(anyhow!("--cores: {:?} given, a ping runs on one; name one CPU", options.cores)));
     }
-    let accumulated = Arc::new(Mutex::new(Accumulator::new()));
+    let accumulated = Arc::new(Mutex::new((Accumulator::new(), Vec::new())));
     let deliver = {
         let accumulated = Arc::clone(&accumulated);
         move |summaries: Vec<Summary>| {
             let mut sum = accumulated.lock().unwrap_or_else(PoisonError::into_inner);
-            summaries.iter().for_each(|summary| sum.add(summary));
+            for summary in &summaries {
+                sum.0.add(summary);
+                if sum.1.len() < SECONDS {
+                    sum.1.push((summary.counts.left(), summary.counts.replied));
+                }
+            }
         }
     };
     allow_sockets(plan.sources.len())?;
@@ -66,7 +73,7 @@ fn measure(args: &PingArgs, log: &LogArgs) -> Ended {
     let collector = Collector::start(&plan, &options, deliver)?;
     drop(options); // its end of the channel of samples
     tracing::debug!("{}", collector.features);
-    let io = io_word(collector.features.io);
+    let (io, echo) = (io_word(collector.features.io), collector.echo);
     let ports: Vec<u16> = collector.flow_sources.iter().map(SocketAddr::port).collect();
     let writer = taken.map(|(taken, file)| std::thread::spawn(move || write(&taken, file, &ports)));
     let bar = progress::Bar::new(args.probes(), log.quiet || args.json);
@@ -95,7 +102,7 @@ fn measure(args: &PingArgs, log: &LogArgs) -> Ended {
             tracing::warn!("--samples: {dropped} round trips are not in the file, it was too slow; lower --rate");
         }
     }
-    let sum = accumulated.lock().unwrap_or_else(PoisonError::into_inner);
+    let (sum, seconds) = &*accumulated.lock().unwrap_or_else(PoisonError::into_inner);
     let due = |summary: &Summary| summary.counts.left() + summary.counts.send_failed + summary.counts.not_sent > 0;
     let summary = sum.summary().filter(due).ok_or_else(|| anyhow!("stopped before the first probe was due"))?;
     let report = Report {
@@ -107,6 +114,8 @@ fn measure(args: &PingArgs, log: &LogArgs) -> Ended {
         io,
         summary: &summary,
         flows: &summary.worst_flows,
+        echo,
+        seconds,
     };
     exit::print(&if args.json {
         ping_json::report(&report)?
@@ -132,8 +141,13 @@ fn write(
 /// The address to probe: of the family asked for, and of the source's.
 fn resolve(args: &PingArgs) -> anyhow::Result<SocketAddr> {
     let host = &args.target.host;
-    if host.contains('%') {
-        return Err(anyhow!("{host}: addresses with a zone are not probed; name one that is routed"));
+    if let Some((ip, zone)) = host.split_once('%') {
+        let ip: Ipv6Addr = ip.parse().with_context(|| format!("{host}: only an IPv6 address has a zone"))?;
+        let zone = System.zone(zone).with_context(|| format!("{host}: {zone} is no interface of this host"))?;
+        if args.ipv4 {
+            return Err(anyhow!("{host} is IPv6, -4 asks for IPv4; drop one"));
+        }
+        return Ok(SocketAddrV6::new(ip, args.port(), 0, zone).into());
     }
     let wanted = |ip: &IpAddr| {
         !(args.ipv4 && ip.is_ipv6() || args.ipv6 && ip.is_ipv4())
