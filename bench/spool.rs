@@ -192,6 +192,7 @@ fn summary(path: &Arc<Path>, n: u32, random: &mut Random) -> Summary {
         flows: 64,
         flows_with_loss: 0,
         worst_flows: vec![],
+        reporter: None,
         suspect: vec![],
     }
 }

@@ -157,6 +157,7 @@ mod tests {
             flows: 4,
             flows_with_loss: 0,
             worst_flows: vec![],
+            reporter: None,
             suspect: suspect.to_vec(),
         }
     }

@@ -398,6 +398,7 @@ fn note(record: &Record, ledger: &mut Ledger, progress: &Progress, samples: &mut
         }
         // counted where they happen, or no probe's fate
         Outcome::Sent | Outcome::NotSent | Outcome::ClockStepped | Outcome::LossDirected(_) => {}
+        Outcome::AnsweredBy(_) | Outcome::Reported(_) => {}
     }
 }
 

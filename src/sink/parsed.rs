@@ -57,10 +57,19 @@ pub struct OwnedRecord {
     tags: BTreeMap<String, String>,
     sent: u64,
     replied: u64,
+    // versions before TCP and ICMP probes have none of these
+    #[serde(default)]
+    syn_acks: u64,
+    #[serde(default)]
+    resets: u64,
     lost: u64,
     lost_forward: u64,
     lost_reverse: u64,
     refused: u64,
+    #[serde(default)]
+    prohibited: u64,
+    #[serde(default)]
+    time_exceeded: u64,
     unreachable: u64,
     late: u64,
     duplicates: u64,
@@ -79,6 +88,8 @@ pub struct OwnedRecord {
     flows: u32,
     flows_with_loss: u32,
     worst_flows: Vec<FlowRecord>,
+    #[serde(default)]
+    reporter: Option<IpAddr>,
     suspect: Vec<String>,
     stamps: StampsRecord,
     #[serde(default)]
@@ -147,10 +158,14 @@ impl OwnedRecord {
         let counts = [
             ("sent", self.sent),
             ("replied", self.replied),
+            ("syn_acks", self.syn_acks),
+            ("resets", self.resets),
             ("lost", self.lost),
             ("lost_forward", self.lost_forward),
             ("lost_reverse", self.lost_reverse),
             ("refused", self.refused),
+            ("prohibited", self.prohibited),
+            ("time_exceeded", self.time_exceeded),
             ("unreachable", self.unreachable),
             ("late", self.late),
             ("duplicates", self.duplicates),
@@ -164,18 +179,22 @@ impl OwnedRecord {
         if let Some((key, count)) = counts.into_iter().find(|(_, count)| *count > MOST) {
             return Err(wrong(key, count, "above 2^53"));
         }
-        let answered = self.refused + self.unreachable;
-        let without_answer = self.lost.checked_sub(answered);
+        let reported = self.refused + self.prohibited + self.time_exceeded + self.unreachable;
+        let without_answer = self.lost.checked_sub(reported);
         Ok(Counts {
             sent: self.sent + self.send_failed,
             replied: self.replied,
-            lost: without_answer.ok_or_else(|| wrong("lost", self.lost, "less than refused + unreachable"))?,
+            syn_acks: self.syn_acks,
+            resets: self.resets,
+            lost: without_answer.ok_or_else(|| wrong("lost", self.lost, "less than its parts"))?,
             lost_forward: self.lost_forward,
             lost_reverse: self.lost_reverse,
             late: self.late,
             duplicates: self.duplicates,
             reordered: self.reordered,
             refused: self.refused,
+            prohibited: self.prohibited,
+            time_exceeded: self.time_exceeded,
             unreachable: self.unreachable,
             send_failed: self.send_failed,
             not_sent: self.not_sent,
@@ -218,6 +237,7 @@ impl TryFrom<OwnedRecord> for Summary {
             flows: record.flows,
             flows_with_loss: record.flows_with_loss,
             worst_flows: record.worst_flows.into_iter().map(flow).collect::<Result<_, _>>()?,
+            reporter: record.reporter,
             // a suspicion of a later version cannot be named here; the summary is worth more than its name
             suspect: record.suspect.iter().filter_map(|name| suspicion_of(name)).collect(),
         })
@@ -274,7 +294,7 @@ mod tests {
             ("method", json!("pigeon"), "method: pigeon is no method"),
             ("dscp", json!(64), "dscp: 64 is above 63"),
             ("start", json!("yesterday"), "start: yesterday is no time"),
-            ("lost", json!(4), "lost: 4 is less than refused + unreachable"),
+            ("lost", json!(4), "lost: 4 is less than its parts"),
             ("sent", json!(u64::MAX), "sent: 18446744073709551615 is above 2^53"),
             ("sent", json!(-1), "invalid value"),
             ("sent", Value::Null, "invalid type"),
@@ -301,7 +321,7 @@ mod tests {
 
     prop_compose! {
         fn a_summary()(
-            counts in prop::array::uniform13(0u64..1 << 50),
+            counts in prop::array::uniform17(0u64..1 << 50),
             statistics in prop::array::uniform2(prop::option::of(a_statistics())),
             extremes in prop::array::uniform5(prop::option::of(an_extremes())),
             addresses in prop::array::uniform4(any::<IpAddr>()),
@@ -316,11 +336,11 @@ mod tests {
         ) -> Summary {
             use Suspicion::*;
             let stamp = |index: usize| [StampSource::Hardware, StampSource::Kernel, StampSource::User][index];
-            let [replied, lost, lost_forward, lost_reverse, late, duplicates, reordered, refused, unreachable,
-                send_failed, not_sent, clock_stepped, stamps_missing] = counts;
+            let [replied, syn_acks, resets, lost, lost_forward, lost_reverse, late, duplicates, reordered, refused, prohibited, time_exceeded,
+                unreachable, send_failed, not_sent, clock_stepped, stamps_missing] = counts;
             let counts = Counts {
-                sent: (replied + lost + send_failed) & ((1 << 53) - 1) | send_failed, replied, lost: lost >> 1,
-                lost_forward, lost_reverse, late, duplicates, reordered, refused, unreachable,
+                sent: (replied + lost + send_failed) & ((1 << 53) - 1) | send_failed, replied, syn_acks, resets, lost: lost >> 1,
+                lost_forward, lost_reverse, late, duplicates, reordered, refused, prohibited, time_exceeded, unreachable,
                 send_failed, not_sent, clock_stepped, stamps_missing,
             };
             let mut path = (*samples::path(&[])).clone();
@@ -336,6 +356,7 @@ mod tests {
                 ipdv: extremes[0], owd_forward: extremes[1], owd_reverse: extremes[2], residence: extremes[3],
                 rtt_histogram: histogram, sent_by: stamps[0].map(stamp), received_by: stamps[1].map(stamp),
                 local_drops: late, flows, flows_with_loss, worst_flows: vec![flow],
+                reporter: stamps[0].map(|_| addresses[1]),
                 suspect: suspect.into_iter().map(|i| [LocalDrops, NotSent, StampsLost, ClockStep, TallyDropped][i]).collect(),
             }
         }

@@ -498,6 +498,8 @@ mod tests {
             MethodKind::Udp => 0,
             MethodKind::Llama => 1,
             MethodKind::LlamaPython => 2,
+            MethodKind::TcpSyn => 3,
+            MethodKind::Icmp => 4,
         };
         let suspicion = |suspicion| match suspicion {
             Suspicion::LocalDrops => 0,

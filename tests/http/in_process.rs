@@ -30,6 +30,7 @@ pub fn state(recent: Recent, reload: Option<Reload>, remote_reload: bool) -> Sta
         flows: Vec::new(),
         paths: Vec::new(),
         tests: Vec::new(),
+        syn_limit: None,
     };
     State {
         recent: Arc::new(recent),
@@ -70,6 +71,7 @@ fn summary(number: u32) -> Summary {
         flows: 1,
         flows_with_loss: 0,
         worst_flows: Vec::new(),
+        reporter: None,
         suspect: Vec::new(),
     }
 }

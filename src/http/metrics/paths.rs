@@ -239,6 +239,7 @@ mod tests {
             flows: 1,
             flows_with_loss: 0,
             worst_flows: Vec::new(),
+            reporter: None,
             suspect: Vec::new(),
         }
     }
