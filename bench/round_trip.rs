@@ -130,6 +130,7 @@ fn collector(bed: &Bed, io: IoChoice, stamps: StampPolicy) -> Measure {
                     size: 44,
                     stamps,
                     key: None,
+                    class_report: false,
                 },
                 bind: None,
                 loss_threshold: Duration::from_millis(200),

@@ -496,6 +496,7 @@ fn plans_from_code() {
         size: 44,
         stamps: StampPolicy::All,
         key: None,
+        class_report: false,
     };
     let single = Single {
         targets: vec![target("127.0.0.1:1", "a"), target("127.0.0.2:1", "b"), target("[::1]:1", "a")],

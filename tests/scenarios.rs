@@ -60,7 +60,7 @@
 
 use llama::collector::ledger::{Ledger, Timetable};
 use llama::collector::progress::Progress;
-use llama::collector::worker::{Parts, Reader, Route, Worker};
+use llama::collector::worker::{Parts, Reader, Route, TooBig, Worker};
 use llama::net::sim::{Host, Jitter, Link, Loss, SimClock, SimNetwork, StampQuality, Truth, Way};
 use llama::net::{IcmpMeaning, SocketId, SocketSpec, TransmitStamps};
 use llama::probe::Seq;
@@ -432,6 +432,7 @@ impl Scenario {
             dst: self.probing.target.ip(),
             method: self.probing.method(),
             dscp: Dscp(0),
+            size: None,
             group: "g".to_owned(),
             tags: Arc::default(),
         }
@@ -454,6 +455,7 @@ impl Scenario {
             size,
             stamps: StampPolicy::All,
             key: self.probing.key.as_ref().map(|key| Arc::new(Key(key.clone().into_bytes()))),
+            class_report: false,
         };
         let sweep = Sweep { flows: 0..flows, cycles_per_second: rate / f64::from(flows), pacing };
         let route = |socket| Route {
@@ -463,6 +465,8 @@ impl Scenario {
             lane: 0,
             method: 0,
             traffic_class: None,
+            dscp: Dscp(0),
+            flow_label: 0,
             stamp_one_in: stamps,
         };
         Parts {
@@ -479,6 +483,7 @@ impl Scenario {
             end: Some(START.after(Duration::from_secs_f64(self.probing.duration_s))),
             count: None,
             samples: None,
+            too_big: TooBig::default(),
             progress,
             stop: Arc::new(AtomicBool::new(false)),
         }
@@ -534,6 +539,8 @@ fn assert_progress_agrees(progress: &Progress, summary: &Summary) {
         ("lateness", lateness.iter().sum(), counts.sent),
         ("replied", progress.replied.get(), counts.replied),
         ("lost", progress.lost.get(), counts.lost),
+        ("corrupted", progress.corrupted.get(), counts.corrupted),
+        ("too_big", progress.too_big.get(), counts.too_big),
         ("refused", progress.refused.get(), counts.refused),
         ("unreachable", progress.unreachable.get(), counts.unreachable),
         ("send_failed", progress.send_failed.get(), counts.send_failed),
@@ -560,6 +567,8 @@ fn values(summary: &Summary, truth: &Truth, progress: &Progress) -> BTreeMap<&'s
         ("late", c.late),
         ("duplicates", c.duplicates),
         ("reordered", c.reordered),
+        ("corrupted", c.corrupted),
+        ("too_big", c.too_big),
         ("refused", c.refused),
         ("unreachable", c.unreachable),
         ("send_failed", c.send_failed),

@@ -286,6 +286,7 @@ pub(super) mod tests {
                 dst: [10, 0, 0, 2].into(),
                 method: MethodKind::Udp,
                 dscp: Dscp(46),
+                size: None,
                 group: "ping".into(),
                 tags: Arc::default(),
             }),
@@ -325,6 +326,7 @@ pub(super) mod tests {
             flows_with_loss: 1,
             worst_flows: Vec::new(),
             reporter: None,
+            seen: Default::default(),
             suspect: Vec::new(),
         }
     }

@@ -356,6 +356,8 @@ pub(super) mod tests {
             lost,
             lost_forward: 0,
             lost_reverse: 0,
+            dscp_changed_forward: 0,
+            dscp_changed_reverse: 0,
             rtt: None,
         };
         of.iter().enumerate().map(flow).collect()

@@ -42,7 +42,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use worker::{Parts, Reader, Route, Worker};
+use worker::{Parts, Reader, Route, TooBig, Worker};
 
 /// Probes per second one worker is given before another core is used.
 pub const WORKER_RATE: f64 = 150_000.0;
@@ -461,6 +461,7 @@ impl Setup {
             end: None,
             count: options.count,
             samples: options.samples.clone(),
+            too_big: TooBig::default(),
             progress,
             stop,
         }
@@ -491,6 +492,8 @@ impl Setup {
                 socket: crate::net::SocketId(*seat),
                 lane: self.lanes[usize::from(*source)],
                 method: flow.shape as u8,
+                dscp: shape.dscp,
+                flow_label: 0,
                 traffic_class: (shape.dscp != of_seat.dscp).then(|| shape.dscp.traffic_class()),
                 stamp_one_in: if kernel_stamps { self.share.one_in(of_source.stamps) } else { 0 },
             }

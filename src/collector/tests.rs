@@ -67,6 +67,7 @@ fn plan(target: SocketAddr, ports: u32, cycles_per_second: f64) -> Arc<Plan> {
             size: 64,
             stamps: StampPolicy::All,
             key: None,
+            class_report: false,
         }],
         sources: (0..ports)
             .map(|_| Source {
@@ -82,6 +83,7 @@ fn plan(target: SocketAddr, ports: u32, cycles_per_second: f64) -> Arc<Plan> {
             dst: target.ip(),
             method: MethodKind::Udp,
             dscp: Dscp(46),
+            size: None,
             group: "g".into(),
             tags: Arc::default(),
         }],

@@ -14,13 +14,16 @@ use super::clock_watch::ClockWatch;
 use super::ledger::{Ledger, Timetable};
 use super::progress::{Progress, Taken};
 use super::samples::Samples;
-use crate::net::{Event, IcmpMeaning, Network, Outbox, Outgoing, Received, SocketId, Wait};
+use crate::net::{Event, IcmpMeaning, Network, Outbox, Outgoing, Received, SocketId, TOO_LONG, Wait};
+use crate::probe::class;
 use crate::probe::inflight::{Departure, InFlight};
-use crate::probe::method::{Addressing, AnswerKind, Arrived, Method, Ports};
+use crate::probe::method::{Addressing, AnswerKind, Arrived, Method, Ports, Unreadable};
 use crate::probe::outcome::{Outcome, Record};
 use crate::probe::schedule::{Due, Schedule};
+use crate::probe::shape::Dscp;
 use crate::probe::{FlowId, IntervalId, Seq};
 use crate::time::{Clock, Monotonic};
+use crate::wire::{ipv4, ipv6};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -68,8 +71,12 @@ pub struct Route {
     pub method: u8,
     /// Traffic-class byte, when other than the socket's.
     pub traffic_class: Option<u8>,
+    /// The probes' class.
+    pub dscp: Dscp,
     /// Stamp one probe in this many; 0: none.
     pub stamp_one_in: u32,
+    /// IPv6 flow label; 0 where it is left to the system.
+    pub flow_label: u32,
 }
 
 impl Route {
@@ -96,6 +103,19 @@ pub struct Reader {
     pub lane: u8,
     /// Which method reads them.
     pub method: u8,
+}
+
+/// Probes longer than this host's interface carries, for a moment: first the kernel refuses them, then it tells the MTU.
+#[derive(Debug)]
+pub struct TooBig(Vec<(SocketId, FlowId, IntervalId)>);
+
+/// As many as fail in a tick; of others the MTU is not noted.
+const TOO_BIG_AT_ONCE: usize = 2 * BATCH;
+
+impl Default for TooBig {
+    fn default() -> TooBig {
+        TooBig(Vec::with_capacity(TOO_BIG_AT_ONCE))
+    }
 }
 
 /// All a worker is made of besides its network and clock.
@@ -127,6 +147,8 @@ pub struct Parts {
     pub count: Option<u64>,
     /// Where singletons go, when somebody wants them.
     pub samples: Option<Samples>,
+    /// Probes longer than this host's interface carries, whose MTU the kernel has not told yet.
+    pub too_big: TooBig,
     /// Counters for others to read.
     pub progress: Arc<Progress>,
     /// Stop sending when set.
@@ -245,6 +267,7 @@ impl<N: Network, C: Clock> Worker<N, C> {
             stamp: stamped,
             traffic_class: route.traffic_class,
             from: None,
+            flow_label: route.flow_label,
         };
         let method = &methods[usize::from(route.method)];
         self.network.outbox().send(&datagram, |buffer| method.write_for(&route.addressing, seq, wall, buffer));
@@ -298,9 +321,9 @@ impl<N: Network, C: Clock> Worker<N, C> {
                     progress.stray_stamps.add(u64::from(!known));
                 }
                 Event::SendFailed { socket, key, errno } => {
-                    parts.progress.last_send_error.set(errno.unsigned_abs().into());
-                    parts.end_probe(socket, Seq(key), Outcome::SendFailed, None);
+                    parts.send_failed(socket, Seq(key), errno);
                 }
+                Event::TooBigHere { socket, to, mtu } => parts.too_big_here(socket, to, mtu),
                 Event::Icmp { socket, to, reporter, meaning, quoted } => {
                     parts.icmp(socket, to, reporter, meaning, quoted);
                 }
@@ -385,6 +408,8 @@ fn note(record: &Record, ledger: &mut Ledger, progress: &Progress, samples: &mut
             }
         }
         Outcome::Lost => progress.lost.add(1),
+        Outcome::Corrupted => progress.corrupted.add(1),
+        Outcome::TooBig => progress.too_big.add(1),
         Outcome::Refused => progress.refused.add(1),
         Outcome::Prohibited | Outcome::TimeExceeded | Outcome::Unreachable => progress.unreachable.add(1),
         Outcome::SendFailed => progress.send_failed.add(1),
@@ -398,7 +423,7 @@ fn note(record: &Record, ledger: &mut Ledger, progress: &Progress, samples: &mut
         }
         // counted where they happen, or no probe's fate
         Outcome::Sent | Outcome::NotSent | Outcome::ClockStepped | Outcome::LossDirected(_) => {}
-        Outcome::AnsweredBy(_) | Outcome::Reported(_) => {}
+        Outcome::AnsweredBy(_) | Outcome::ClassChanged(_) | Outcome::Reported(_) | Outcome::MtuTold(_) => {}
     }
 }
 
@@ -414,20 +439,73 @@ impl Parts {
         let lane = &mut lanes[usize::from(reader.lane)];
         let from = datagram.from.ip();
         let arrived = Arrived { from, to: datagram.to.unwrap_or(from) };
-        let Ok(answer) = methods[usize::from(reader.method)].read_answer(&arrived, datagram.payload) else {
-            return progress.unreadable.add(1);
+        let answer = match methods[usize::from(reader.method)].read_answer(&arrived, datagram.payload) {
+            Ok(answer) => answer,
+            Err(Unreadable::Corrupt(Some(seq))) => return self.corrupted(datagram, seq),
+            Err(_) => return progress.unreadable.add(1),
         };
         // only the one who was asked may answer, to the socket that asked
         let asked = lane.flow_of(answer.reply.seq).map(|flow| &routes[flow.0 as usize]);
-        if !asked.is_some_and(|route| route.is_to(datagram.from, answer.ports) && route.socket == datagram.socket) {
-            return progress.unasked.add(1);
-        }
+        let asked = asked.filter(|route| route.is_to(datagram.from, answer.ports) && route.socket == datagram.socket);
+        let Some(route) = asked else { return progress.unasked.add(1) };
+        let change = datagram.traffic_class.and_then(|byte| class::judge(route.dscp, answer.sent_back, byte));
         lane.reply(&answer.reply, datagram.at, clock_epoch, &mut |record| {
             note(&record, ledger, progress, samples);
-            if answer.kind != AnswerKind::Reflected && matches!(record.outcome, Outcome::Replied { .. }) {
+            if !matches!(record.outcome, Outcome::Replied { .. }) {
+                return;
+            }
+            if answer.kind != AnswerKind::Reflected {
                 ledger.record(&Record { outcome: Outcome::AnsweredBy(answer.kind), ..record });
             }
+            if let Some(change) = change {
+                ledger.record(&Record { outcome: Outcome::ClassChanged(change), ..record });
+            }
         });
+    }
+
+    /// A reply whose bytes were changed: it ends the probe it names, provided that it comes from where that one went.
+    #[cold]
+    fn corrupted(&mut self, datagram: &Received<'_>, seq: Seq) {
+        let lane = &self.lanes[usize::from(self.readers[usize::from(datagram.socket.0)].lane)];
+        let asked = lane.flow_of(seq).map(|flow| &self.routes[flow.0 as usize]);
+        let is_asked = |route: &Route| {
+            // what is not UDP has no port in its address, and bytes that were changed are no word for one
+            let ports = (datagram.from.port() == 0).then_some(route.addressing.ports);
+            route.is_to(datagram.from, ports) && route.socket == datagram.socket
+        };
+        if asked.is_some_and(is_asked) {
+            self.end_probe(datagram.socket, seq, Outcome::Corrupted, None);
+        } else {
+            self.progress.unreadable.add(1);
+        }
+    }
+
+    #[cold]
+    fn send_failed(&mut self, socket: SocketId, seq: Seq, errno: i32) {
+        if errno != TOO_LONG {
+            self.progress.last_send_error.set(errno.unsigned_abs().into());
+            return self.end_probe(socket, seq, Outcome::SendFailed, None);
+        }
+        let lane = &self.lanes[usize::from(self.readers[usize::from(socket.0)].lane)];
+        if let (Some(flow), Some(interval)) = (lane.flow_of(seq), lane.interval_of(seq))
+            && self.too_big.0.len() < TOO_BIG_AT_ONCE
+        {
+            self.too_big.0.push((socket, flow, interval));
+        }
+        self.end_probe(socket, seq, Outcome::TooBig, None);
+    }
+
+    /// The kernel tells the MTU once for every try to send: the first one counts.
+    #[cold]
+    fn too_big_here(&mut self, socket: SocketId, to: IpAddr, mtu: u32) {
+        let TooBig(waiting) = &mut self.too_big;
+        let told = |&(of, flow, _): &(SocketId, FlowId, IntervalId)| {
+            of == socket && self.routes[flow.0 as usize].to.ip() == to
+        };
+        if let Some(at) = waiting.iter().position(told) {
+            let (_, flow, interval) = waiting.swap_remove(at);
+            self.ledger.record(&Record { flow, interval, outcome: Outcome::MtuTold(mtu) });
+        }
     }
 
     fn icmp(
@@ -442,7 +520,8 @@ impl Parts {
             IcmpMeaning::Refused => Outcome::Refused,
             IcmpMeaning::Prohibited => Outcome::Prohibited,
             IcmpMeaning::TimeExceeded => Outcome::TimeExceeded,
-            IcmpMeaning::Unreachable | IcmpMeaning::TooBig(_) => Outcome::Unreachable,
+            IcmpMeaning::TooBig(_) => Outcome::TooBig,
+            IcmpMeaning::Unreachable => Outcome::Unreachable,
         };
         let reader = self.readers[usize::from(socket.0)];
         let lane = &self.lanes[usize::from(reader.lane)];
@@ -453,15 +532,35 @@ impl Parts {
         let quote = self.methods[usize::from(reader.method)].read_quote(quoted, lane.newest());
         let known = quote.filter(|quote| lane.flow_of(quote.seq).is_some_and(|flow| of(flow, quote.ports)));
         let seq = known.map(|quote| quote.seq).or_else(|| {
-            // a router may quote no more than the UDP header: then the flow's newest probe is meant
-            let of = |flow| of(flow, None);
+            // a router may quote no more than the UDP header: then the flow's newest probe is meant, of several that
+            // differ by class or size alone the first one's that can be
+            let fits = |flow: FlowId| match meaning {
+                IcmpMeaning::TooBig(mtu) => self.packet_len(flow) > mtu as usize,
+                _ => true,
+            };
+            let of = |flow| of(flow, None) && fits(flow);
             let flow = (0..self.routes.len() as u32).map(FlowId).find(|flow| of(*flow))?;
             lane.newest_of(flow)
         });
         match seq {
-            Some(seq) => self.end_probe(socket, seq, outcome, reporter),
+            Some(seq) => {
+                if let (IcmpMeaning::TooBig(mtu @ 1..), Some(flow), Some(interval)) =
+                    (meaning, lane.flow_of(seq), lane.interval_of(seq))
+                {
+                    self.ledger.record(&Record { flow, interval, outcome: Outcome::MtuTold(mtu) });
+                }
+                self.end_probe(socket, seq, outcome, reporter);
+            }
             None => self.progress.unasked.add(1),
         }
+    }
+
+    /// Bytes of a flow's packets, the IP header included.
+    fn packet_len(&self, flow: FlowId) -> usize {
+        let route = &self.routes[flow.0 as usize];
+        let ip = if route.to.is_ipv4() { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN };
+        let method = &self.methods[usize::from(route.method)];
+        ip + method.len_with_header()
     }
 
     fn end_probe(&mut self, socket: SocketId, seq: Seq, outcome: Outcome, reporter: Option<IpAddr>) {

@@ -402,7 +402,7 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
             let (src, dst, method, dscp) = id;
             // group and tags follow when every test is known
             let (group, tags) = (String::new(), Default::default());
-            self.plan.paths.push(summary::Path { src, dst, method, dscp, group, tags });
+            self.plan.paths.push(summary::Path { src, dst, method, dscp, size: None, group, tags });
             self.plan.paths.len() as u32 - 1
         })
     }

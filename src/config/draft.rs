@@ -86,6 +86,7 @@ impl PortDraft {
                 size: MethodKind::Udp.sizes(false).usual,
                 stamps: StampPolicy::Auto,
                 key: None,
+                class_report: false,
             },
             syn_limit: Located::default(SYN_LIMIT),
         }

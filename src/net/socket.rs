@@ -1,7 +1,7 @@
 //! Opening sockets the way a [`SocketSpec`] says, and steering datagrams to cores.
 
 use super::raw;
-use super::{SocketSpec, TransmitStamps};
+use super::{FlowLabels, SocketSpec, TransmitStamps};
 use nix::sys::socket::{AddressFamily, SockFlag, SockaddrStorage, bind, connect, getsockname, socket};
 use std::io;
 use std::net::SocketAddr;
@@ -29,6 +29,11 @@ pub struct Socket {
     /// Whether what is received begins with an IPv4 header.
     pub ip_header: bool,
 }
+
+/// Destination addresses carry flow labels (linux/in6.h).
+const IPV6_FLOWINFO_SEND: i32 = 33;
+/// The kernel makes flow labels by itself (linux/in6.h).
+const IPV6_AUTOFLOWLABEL: i32 = 70;
 
 /// `SO_TIMESTAMPING` flags (linux/net_tstamp.h).
 pub mod stamping {
@@ -92,6 +97,23 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
     }
     if v4_too {
         set_option(raw, libc::IPPROTO_IP, libc::IP_TOS, &i32::from(spec.traffic_class)).map_err(say("IP_TOS"))?;
+    }
+    // never in fragments: a probe shows what its size meets. What the kernel remembers of the path's MTU is not asked,
+    // or only the first probe after an error would leave
+    if v4_too {
+        set_option(raw, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_PROBE)
+            .map_err(say("IP_MTU_DISCOVER"))?;
+    }
+    if v6 {
+        set_option(raw, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, &libc::IPV6_PMTUDISC_PROBE)
+            .map_err(say("IPV6_MTU_DISCOVER"))?;
+        match spec.flow_labels {
+            FlowLabels::System => {}
+            FlowLabels::Own => on(raw, libc::IPPROTO_IPV6, IPV6_FLOWINFO_SEND).map_err(say("IPV6_FLOWINFO_SEND"))?,
+            FlowLabels::Zero => {
+                set_option(raw, libc::IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, &0i32).map_err(say("IPV6_AUTOFLOWLABEL"))?;
+            }
+        }
     }
     let reports = [
         (spec.receive_traffic_class, libc::IP_RECVTOS, libc::IPV6_RECVTCLASS, "receive traffic class"),

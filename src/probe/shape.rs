@@ -1,7 +1,7 @@
 //! What probes look like and when they are due, as values without optional parts.
 
 use crate::wire::llama::{go, python};
-use crate::wire::stamp::Mode;
+use crate::wire::stamp::{Mode, digest, tlv};
 use crate::wire::tcp;
 use std::sync::Arc;
 
@@ -81,6 +81,16 @@ pub const LEAST_ECHO: usize = 8;
 /// Data of an echo when not told: what ping(8) sends, so that the two compare.
 const USUAL_ECHO: usize = 56;
 
+/// Bytes of the shortest STAMP probe with room for the reflector's report of its class: the base packet, a Class of Service
+/// TLV, and with a key the TLVs' HMAC.
+pub const fn report_len(keyed: bool) -> u16 {
+    let (mode, hmac) = match keyed {
+        true => (Mode::Authenticated, tlv::HEADER_LEN + digest::LEN),
+        false => (Mode::Open, 0),
+    };
+    (mode.base_len() + tlv::HEADER_LEN + tlv::ClassOfService::LEN + hmac) as u16
+}
+
 /// Sizes of a method's probes, bytes of payload: of UDP, or of an echo's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
@@ -139,4 +149,6 @@ pub struct Shape {
     pub stamps: StampPolicy,
     /// Authenticated mode when present.
     pub key: Option<Arc<Key>>,
+    /// Ask the reflector which class reached it; only method `udp`, and only a size of [`report_len`] or more.
+    pub class_report: bool,
 }

@@ -73,6 +73,7 @@ pub fn demo(args: &DemoArgs, log: &LogArgs) -> Ended {
             size: 64,
             stamps: StampPolicy::Auto,
             key: None,
+            class_report: false,
         },
         bind: None,
         loss_threshold: LOSS_THRESHOLD.min(args.interval),

@@ -174,6 +174,7 @@ fn plan(args: &PingArgs, address: SocketAddr) -> Result<Plan, Failure> {
             size: args.payload(),
             stamps: args.tx_timestamps,
             key: key(args.key_file.as_deref())?.map(Arc::new),
+            class_report: false,
         },
         bind: args.source,
         loss_threshold: args.timeout,

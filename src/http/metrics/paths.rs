@@ -9,14 +9,13 @@
 use super::page::{Labels, Page};
 use super::tags::TagLabels;
 use crate::sink::record::method_name;
-use crate::summary::{Path, Summary};
+use crate::summary::{Counts, Path, Summary};
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Paths that become series; [`SERIES_PER_PATH`] each.
 pub const MOST_PATHS: usize = 10_000;
-/// Series of a path.
+/// Series of a path, besides those of what is rare.
 pub const SERIES_PER_PATH: usize = 14;
 
 /// What every path counts since it was first probed.
@@ -26,7 +25,28 @@ struct Totals {
     lost: u64,
     round_trips: u64,
     rtt_seconds: f64,
+    /// As in [`RARE`].
+    rare: [u64; RARE.len()],
 }
+
+/// What few paths ever count: metric, help, value of the label `way`, count.
+type Rare = (&'static str, &'static str, &'static str, fn(&Counts) -> u64);
+
+const CHANGED: &str = "Replied probes whose DSCP, or their replies', was changed on the way; from the first one on.";
+const MARKED: &str = "Replied probes, or their replies, marked as having met congestion; from the first one on.";
+const RARE: [Rare; 7] = [
+    ("llama_path_dscp_changed_total", CHANGED, "forward", |c| c.dscp_changed_forward),
+    ("llama_path_dscp_changed_total", CHANGED, "reverse", |c| c.dscp_changed_reverse),
+    ("llama_path_dscp_changed_total", CHANGED, "either", |c| c.dscp_changed_either),
+    ("llama_path_ecn_marked_total", MARKED, "forward", |c| c.ecn_marked_forward),
+    ("llama_path_ecn_marked_total", MARKED, "reverse", |c| c.ecn_marked_reverse),
+    ("llama_path_corrupted_total", "Of the lost: the reply had a changed payload; from the first one on.", "", |c| {
+        c.corrupted
+    }),
+    ("llama_path_too_big_total", "Of the lost: larger than what a link carries; from the first one on.", "", |c| {
+        c.too_big
+    }),
+];
 
 /// A path as of the latest interval.
 #[derive(Debug)]
@@ -67,11 +87,6 @@ impl Default for Paths {
     }
 }
 
-/// What makes two paths the same: tags and group may change with the configuration.
-fn identity(path: &Path) -> (IpAddr, IpAddr, &'static str, u8) {
-    (path.src, path.dst, method_name(path.method), path.dscp.0)
-}
-
 fn seconds(ns: f64) -> f64 {
     ns / 1e9
 }
@@ -90,6 +105,7 @@ impl Line {
                 lost: before.lost + lost,
                 round_trips: before.round_trips + round_trips,
                 rtt_seconds: before.rtt_seconds + rtt_sum,
+                rare: std::array::from_fn(|at| before.rare[at] + RARE[at].3(&summary.counts)),
             },
             sent,
             lost,
@@ -109,6 +125,10 @@ fn labels(path: &Path, tags: &TagLabels) -> Labels {
         ("dscp", &path.dscp.0.to_string()),
         ("group", &path.group),
     ]);
+    let fixed = match path.size {
+        Some(size) => fixed.with("size", &size.to_string()),
+        None => fixed,
+    };
     path.tags.iter().fold(fixed, |labels, (name, value)| match tags.get(name) {
         Some(label) => labels.with(label, value),
         None => labels,
@@ -137,13 +157,13 @@ impl Paths {
             (before.tags.clone(), HashMap::new())
         } else {
             let names = shown.iter().flat_map(|summary| summary.path.tags.keys().map(String::as_str));
-            let known = before.lines.iter().map(|line| (identity(&line.path), line.totals));
+            let known = before.lines.iter().map(|line| (line.path.key(), line.totals));
             (TagLabels::of(names), known.collect())
         };
         let lines = shown.iter().enumerate().map(|(at, summary)| match same(at, &summary.path) {
             Some(line) if unchanged => Line::new(summary, Arc::clone(&line.labels), line.totals),
             _ => {
-                let totals = known.get(&identity(&summary.path)).copied().unwrap_or_default();
+                let totals = known.get(&summary.path.key()).copied().unwrap_or_default();
                 Line::new(summary, Arc::new(labels(&summary.path, &tags)), totals)
             }
         });
@@ -182,6 +202,20 @@ impl Paths {
         let help = "Mean absolute difference of successive round trips in the latest interval (RFC 3393).";
         let mut family = page.gauge("llama_path_ipdv_seconds", help);
         latest.lines.iter().for_each(|line| _ = family.put(&line.labels, line.ipdv));
+        for family in RARE.chunk_by(|a, b| a.0 == b.0) {
+            let first = RARE.iter().position(|rare| rare.0 == family[0].0).unwrap_or(0);
+            let counted = |line: &&Line| line.totals.rare[first..first + family.len()].iter().any(|count| *count > 0);
+            if !latest.lines.iter().any(|line| counted(&line)) {
+                continue;
+            }
+            let mut out = page.counter(family[0].0, family[0].1);
+            for line in latest.lines.iter().filter(counted) {
+                for (rare, count) in family.iter().zip(&line.totals.rare[first..]).filter(|(_, count)| **count > 0) {
+                    let labels = Labels::clone(&line.labels);
+                    out.put(&if rare.2.is_empty() { labels } else { labels.with("way", rare.2) }, *count);
+                }
+            }
+        }
         let help = "1 when the latest interval may show the prober's own shortcomings.";
         let mut family = page.gauge("llama_path_suspect", help);
         latest.lines.iter().for_each(|line| _ = family.put(&line.labels, line.suspect));
@@ -193,7 +227,7 @@ mod tests {
     use super::*;
     use crate::http::metrics::page::Format;
     use crate::probe::shape::{Dscp, MethodKind};
-    use crate::summary::{Counts, Statistics};
+    use crate::summary::Statistics;
     use crate::time::Wall;
 
     fn path(last: u8, tags: &[(&str, &str)]) -> Arc<Path> {
@@ -202,6 +236,7 @@ mod tests {
             dst: [10, 0, 1, last].into(),
             method: MethodKind::Udp,
             dscp: Dscp(46),
+            size: None,
             group: "far".into(),
             tags: Arc::new(tags.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()),
         })
@@ -240,6 +275,7 @@ mod tests {
             flows_with_loss: 0,
             worst_flows: Vec::new(),
             reporter: None,
+            seen: Default::default(),
             suspect: Vec::new(),
         }
     }
