@@ -307,7 +307,7 @@ impl Setup {
     ) -> Setup {
         let (thresholds, lanes) = share.thresholds(plan);
         let longest = thresholds.iter().copied().max().unwrap_or_default();
-        let largest = plan.shapes.iter().map(|shape| bytes_received(shape)).max().unwrap_or(0);
+        let largest = plan.shapes.iter().map(bytes_received).max().unwrap_or(0);
         // 50 ms of replies may wait in the buffers; what is beyond waits in the sockets
         let waiting = (share.rate * 0.05).clamp(256.0, 16_384.0) as u16;
         let in_flight = options.in_flight.unwrap_or(usize::MAX).min(usize::from(waiting));
@@ -405,12 +405,11 @@ impl Setup {
         stop: Arc<AtomicBool>,
     ) -> io::Result<()> {
         let tallies = (0..self.tallies).map(|_| Tally::new(&self.layout, self.number as u16)).collect();
-        let seed = random_seed();
-        let mut parts = self.parts(tallies, &locals, &ends, options, progress, stop, seed);
+        let mut parts = self.parts(tallies, &locals, &ends, options, progress, stop);
         let _ = ends.ready.send((self.number, Ok(locals)));
         let Ok(timetable) = ends.start.recv() else { return Ok(()) }; // another worker failed to start
         parts.timetable = timetable;
-        parts.schedule = Schedule::new(&self.share.sweeps, timetable.start, seed);
+        parts.schedule = Schedule::new(&self.share.sweeps, timetable.start, random_seed());
         parts.end = options.duration.map(|duration| timetable.start.after(duration));
         Worker::new(network, SystemClock, parts).run()
     }
@@ -424,10 +423,9 @@ impl Setup {
         options: &Options,
         progress: Arc<Progress>,
         stop: Arc<AtomicBool>,
-        seed: u64,
     ) -> Parts {
         let (plan, share) = (&self.plan, &self.share);
-        let mut random = Random::new(seed);
+        let mut random = Random::new(random_seed());
         // one SSID per shape: flows that differ in class alone are sessions of their own to a reflector that counts
         let ssid = random.bits() as u16;
         let clock = clock_state::synchronised_within_ns().map(ErrorEstimate::synchronised);

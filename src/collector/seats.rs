@@ -177,3 +177,74 @@ fn stamps<'a>(specs: impl Iterator<Item = &'a SocketSpec>) -> TransmitStamps {
         _ => TransmitStamps::Asked,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collector::share;
+    use crate::config::{Surroundings, parse};
+    use std::net::IpAddr;
+    use std::path::Path;
+
+    /// Two interfaces: 192.0.2.0/24 is reached from one, everything else from the other.
+    struct TwoInterfaces;
+
+    impl Surroundings for TwoInterfaces {
+        fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+            Err(io::Error::other(host.to_owned()))
+        }
+
+        fn source_address(&self, to: IpAddr) -> io::Result<IpAddr> {
+            Ok(if to.to_string().starts_with("192.0.2.") { [192, 0, 2, 1].into() } else { [10, 0, 0, 1].into() })
+        }
+    }
+
+    fn plan(ports: &str, group: &str) -> Plan {
+        let text = format!(
+            "ports: {{{ports}}}\nport_groups: {{default: [{group}]}}\ntargets: {{default: [{{ip: 192.0.2.7}}, {{ip: 192.0.2.8}}, {{ip: 10.0.0.7}}]}}\n"
+        );
+        parse(Path::new("test.yaml"), &text, 8100, &TwoInterfaces).expect("valid").plan
+    }
+
+    fn seats(plan: &Plan, echo: EchoPath) -> (Seats, Vec<u8>) {
+        let share = &share::deal(plan, 1)[0];
+        let (_, lanes) = share.thresholds(plan);
+        (Seats::new(plan, share, &lanes, echo), lanes)
+    }
+
+    #[test]
+    fn raw_sockets_are_one_per_source_address_method_and_threshold() {
+        let plan = plan(
+            "stamp: {}, syn: {method: tcp-syn}, slow: {method: tcp-syn, timeout: 2000}, echo: {method: icmp}",
+            "{port: stamp, count: 3}, {port: syn, count: 5}, {port: slow, count: 2}, {port: echo, count: 4}",
+        );
+        let (raw, _) = seats(&plan, EchoPath::Raw);
+        // three of UDP; from each of two addresses SYNs with either threshold, and echoes
+        assert_eq!(raw.seats.len(), 3 + 2 * 3);
+        let mut sources: Vec<usize> = raw.seats.iter().map(|seat| seat.sources.len()).collect();
+        sources.sort_unstable();
+        assert_eq!(sources, [1, 1, 1, 2, 2, 4, 4, 5, 5]);
+        assert_eq!(raw.of_flow.len(), 14 * 3);
+        let (ping, _) = seats(&plan, EchoPath::PingSockets);
+        assert_eq!(ping.seats.len(), 3 + 2 * 2 + 4);
+    }
+
+    #[test]
+    fn flows_of_one_method_and_address_share_a_socket() {
+        let plan = plan("syn: {method: tcp-syn}", "{port: syn, count: 4}");
+        let (seats, lanes) = seats(&plan, EchoPath::Raw);
+        assert_eq!(seats.seats.len(), 2);
+        let share = &share::deal(&plan, 1)[0];
+        for (flow, seat) in share.flows.iter().zip(&seats.of_flow) {
+            let source = plan.paths[plan.flows[*flow as usize].path as usize].src;
+            let (_, local) = seats.seats[usize::from(*seat)].raw.expect("raw");
+            assert_eq!((local.ip(), local.port()), (source, 0));
+        }
+        assert_eq!(lanes, [0; 4]);
+        let by_address = |position: usize| seats.only_target(&plan, share, position);
+        let far =
+            seats.seats.iter().position(|seat| seat.raw.is_some_and(|raw| raw.1.ip() == IpAddr::from([10, 0, 0, 1])));
+        assert_eq!(by_address(far.expect("there")), Some("10.0.0.7:0".parse().expect("valid")));
+        assert_eq!(by_address(1 - far.expect("there")), None, "two targets");
+    }
+}

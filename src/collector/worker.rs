@@ -531,6 +531,9 @@ impl Parts {
         };
         let quote = self.methods[usize::from(reader.method)].read_quote(quoted, lane.newest());
         let known = quote.filter(|quote| lane.flow_of(quote.seq).is_some_and(|flow| of(flow, quote.ports)));
+        if known.is_none() && quote.is_some_and(|quote| quote.ports.is_some()) {
+            return; // a raw socket is told of every error that its protocol meets: another program's
+        }
         let seq = known.map(|quote| quote.seq).or_else(|| {
             // a router may quote no more than the UDP header: then the flow's newest probe is meant, of several that
             // differ by class or size alone the first one's that can be

@@ -160,7 +160,8 @@ pub(super) fn bounds(draft: &Draft, tests: &[Linked], problems: &mut Problems) {
                 problems.error(item.count.place, &key, what, format!("lower it, or ports.{port}.port"));
             }
             let taken = REFLECTOR_PORTS.iter().find(|port| (first..first + count).contains(&u64::from(**port)));
-            if let (Some(taken), Some(place), true) = (taken, item.count.place, first > 0) {
+            let is_udp = draft.ports[test.ports[i]].shape.method.is_udp();
+            if let (Some(taken), Some(place), true) = (taken, item.count.place, first > 0 && is_udp) {
                 let what = format!(
                     "source port {taken} is a reflectors' port: they answer nothing from there, so it would be reported as lost"
                 );

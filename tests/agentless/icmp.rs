@@ -5,7 +5,8 @@ use crate::common::netns::Namespace;
 use crate::common::nft::{Drops, Hook, Which};
 use crate::common::process::{ANSWERING, llama_in};
 use crate::common::topology::TwoHosts;
-use crate::{IOS, assert_counts, ping, report};
+use crate::{IOS, LIMIT, assert_counts, count, ping, report};
+use serde_json::Value;
 use std::net::IpAddr;
 
 fn echoes(prober: IpAddr, target: IpAddr, request: u8) {
@@ -61,7 +62,7 @@ fn two_pings_at_once_do_not_take_each_others_replies() {
     let start = || llama_in(&hosts.prober, &["ping", "--icmp", &target, "--count", "500", "--rate", "500", "--json"]);
     let both = [start(), start()];
     for ping in both {
-        let report = report(&ping.finish_within(crate::LIMIT).success());
+        let report = report(&ping.finish_within(LIMIT).success());
         assert_counts(&report, &[("sent", 500), ("replied", 500), ("duplicates", 0)]);
     }
 }
@@ -95,6 +96,25 @@ fn a_link_local_target_is_reached_through_its_zone_by_every_method() {
             assert_eq!(report["src_ip"], link_local(&hosts.prober).as_str(), "{report:#}");
         }
     }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("zone.yaml");
+    let configure = |target: &str| {
+        let ports = "ports: {u: {}, t: {method: tcp-syn}, i: {method: icmp}}";
+        let group = "port_groups: {default: [{port: u}, {port: t}, {port: i}]}";
+        std::fs::write(&file, format!("{ports}\n{group}\ntargets: {{default: [{{ip: '{target}'}}]}}\n")).unwrap();
+    };
+    configure(&zoned);
+    let flags = ["collector", "--config", file.to_str().unwrap(), "--output", "-", "--duration", "2s"];
+    let finished = llama_in(&hosts.prober, &flags).finish_within(LIMIT).success();
+    let summaries: Vec<Value> = finished.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(summaries.len(), 3, "{finished:?}");
+    for summary in &summaries {
+        assert!(count(summary, "sent") > 4 && summary["replied"] == summary["sent"], "{summary:#}");
+    }
+    configure(&format!("{target}%nowhere"));
+    let refused = llama_in(&hosts.prober, &["check", file.to_str().unwrap()]).finish_within(LIMIT);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(refused.stderr.contains("targets.default[0].ip: `nowhere` is no interface of this host"), "{refused:?}");
     let wrong = ping(&hosts.prober, &format!("{target}%nowhere"), &["--icmp"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(wrong.stderr.contains("nowhere is no interface of this host"), "{wrong:?}");

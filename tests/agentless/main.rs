@@ -44,7 +44,7 @@ fn report(ping: &Finished) -> Value {
     assert_eq!(of("sent"), of("replied") + of("lost"), "{report:#}");
     let reported = of("refused") + of("prohibited") + of("time_exceeded") + of("unreachable");
     assert!(of("lost") >= reported, "{report:#}");
-    assert_eq!(of("send_failed") + of("not_sent") + of("stamps_missing") + of("duplicates"), 0, "{report:#}");
+    assert_eq!(of("send_failed") + of("stamps_missing") + of("duplicates"), 0, "{report:#}");
     if of("replied") > 0 {
         assert_eq!(report["stamps"]["sent_by"], "kernel", "{report:#}");
         assert_eq!(report["stamps"]["received_by"], "kernel", "{report:#}");

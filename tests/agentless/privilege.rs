@@ -1,9 +1,11 @@
 //! Who may probe how: a user with `CAP_NET_RAW` and nothing else, and a user with nothing.
 
-use crate::common::netns::Namespace;
+use crate::common::netns::{Namespace, run};
 use crate::common::process::{ANSWERING, Finished, LLAMA, Process, llama_in};
 use crate::common::topology::TwoHosts;
 use crate::{IOS, LIMIT, assert_counts, report};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 /// `llama ping` as the user nobody, with these capabilities (as setpriv(1) writes them).
 fn as_nobody(host: &Namespace, capabilities: &str, arguments: &[&str]) -> Finished {
@@ -30,6 +32,23 @@ fn net_raw_alone_is_enough() {
             }
         }
     }
+}
+
+#[test]
+fn a_granted_program_needs_nothing_more() {
+    let hosts = TwoHosts::new();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = directory.path().join("llama");
+    std::fs::copy(LLAMA, &program).unwrap();
+    let program = program.to_str().unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/grant-caps");
+    run(Command::new(script).arg(program));
+    let target = TwoHosts::TARGET_V4.to_string();
+    let user = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
+    let ping = [program, "ping", "--tcp", &target, "--count", "50", "--json"];
+    let granted = Process::spawn(hosts.prober.command("setpriv", &[&user[..], &ping].concat()));
+    assert_counts(&report(&granted.finish_within(LIMIT).success()), &[("sent", 50), ("resets", 50)]);
 }
 
 #[test]
@@ -64,7 +83,7 @@ fn without_it_echoes_go_over_ping_sockets_where_the_system_allows() {
             assert_counts(&report, &[("sent", 64), ("replied", 64)]);
             assert_eq!(report["flows_with_loss"], 0);
             let shown = as_nobody(&hosts.prober, NONE, &flags).success();
-            assert!(shown.stdout.contains("ping sockets (unprivileged)"), "{shown:?}");
+            assert!(shown.stdout.contains("ping sockets"), "{shown:?}");
         }
     }
     hosts.target.sysctl("ipv4/icmp_echo_ignore_all", "1");

@@ -51,11 +51,11 @@ fn an_open_port(prober: IpAddr, target: IpAddr) {
             let closing = resets.iter().filter(|reset| reset.0 == *from && reset.2 == *acknowledged).count();
             assert_eq!(closing, 1, "{io}: port {from}, number {acknowledged}");
         }
-        for packet in packets.iter().filter(|packet| packet.from == prober) {
+        // the kernel leaves the checksums of its own segments to the device, which on a wire like this computes none
+        for packet in packets.iter().filter(|packet| matches!(packet.kind, Kind::Tcp { flags: SYN, .. })) {
             assert!(packet.checksums_are_right(), "{packet:?}");
+            assert_eq!(packet.traffic_class, 46 << 2);
         }
-        let of_syn = |packet: &&Packet| matches!(packet.kind, Kind::Tcp { flags: SYN, .. });
-        assert!(packets.iter().filter(of_syn).all(|packet| packet.traffic_class == 46 << 2), "EF in every SYN");
         half_open_connections_are_gone(&hosts);
     }
 }
@@ -247,7 +247,7 @@ fn a_limit_on_answers_is_suspected() {
         &["-f", "-"],
         "table inet l { chain i { type filter hook input priority 0; tcp dport 9 limit rate over 100/second burst 1 packets drop; }; }\n",
     );
-    let flags = ["--tcp", "--rate", "400", "--duration", "7s", "--timeout", "300ms"];
+    let flags = ["--tcp", "--rate", "400", "--duration", "11s", "--timeout", "300ms"];
     let report = report(&ping(&hosts.prober, &with_port(TwoHosts::TARGET_V4, 9), &flags).success());
     let said = report["verdict"].as_array().unwrap();
     assert!(said.iter().any(|say| say.as_str().unwrap().contains("answers come at a steady")), "{report:#}");

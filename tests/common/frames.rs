@@ -88,7 +88,7 @@ impl Frames {
     pub fn stop(mut self) -> Vec<Packet> {
         self.stop.store(true, Ordering::Relaxed);
         let frames = self.reader.take().unwrap().join().unwrap();
-        frames.iter().filter_map(packet).collect()
+        frames.iter().filter_map(|frame| packet(frame)).collect()
     }
 }
 
@@ -101,7 +101,7 @@ impl Drop for Frames {
     }
 }
 
-fn packet(frame: &Vec<u8>) -> Option<Packet> {
+fn packet(frame: &[u8]) -> Option<Packet> {
     let sliced = SlicedPacket::from_ethernet(frame).ok()?;
     let (from, to, traffic_class): (IpAddr, IpAddr, u8) = match sliced.net.as_ref()? {
         NetSlice::Ipv4(ip) => {
@@ -125,7 +125,7 @@ fn packet(frame: &Vec<u8>) -> Option<Packet> {
         TransportSlice::Icmpv6(icmp) => Kind::Icmp(icmp.type_u8()),
         _ => return None,
     };
-    Some(Packet { from, to, traffic_class, kind, frame: frame.clone() })
+    Some(Packet { from, to, traffic_class, kind, frame: frame.to_vec() })
 }
 
 impl Packet {
