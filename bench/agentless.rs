@@ -16,7 +16,7 @@ use common::thread::spawn_in;
 use common::topology::TwoHosts;
 use llama::collector::{Collector, Options};
 use llama::config::System;
-use llama::config::plan::{Single, Target};
+use llama::config::plan::{Probes, Single, Target};
 use llama::net::features::IoChoice;
 use llama::probe::Seq;
 use llama::probe::method::{Addressing, Method};
@@ -87,7 +87,7 @@ fn collector(
             source_ports: SOURCE_PORTS,
             cycles_per_second: rate / f64::from(SOURCE_PORTS),
             pacing: Pacing::Periodic,
-            shape: shape(method, stamps),
+            probes: Probes::of(shape(method, stamps)),
             bind: None,
             loss_threshold: Duration::from_millis(200),
             interval: Duration::from_millis(500),

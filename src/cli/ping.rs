@@ -4,13 +4,14 @@
 //! verdict. Read [`Report`] first.
 
 use super::chart;
+use super::classes;
 use super::layout::{self, BAD, DIM, DOUBT, GOOD, HEAD, Side, paint};
 use super::steady::Second;
 use super::units::{count, elapsed, percent, rate, time};
 use super::values::dscp_name;
 use super::verdict::{self, Asked, Grade, Verdict};
 use crate::collector::seats::EchoPath;
-use crate::probe::shape::MethodKind;
+use crate::probe::shape::{Dscp, MethodKind};
 use crate::summary::{Extremes, FlowSummary, Statistics, Summary};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -27,16 +28,18 @@ pub struct Report<'a> {
     pub host: &'a str,
     /// The target.
     pub address: SocketAddr,
-    /// UDP payload of a probe, bytes.
-    pub size: u16,
+    /// Payloads of probes, bytes.
+    pub sizes: &'a [u16],
     /// Probes per second.
     pub rate: f64,
     /// How long probes were sent.
     pub sending: Duration,
     /// How datagrams went in and out: `io_uring`, `mmsg`.
     pub io: &'a str,
-    /// All intervals, accumulated.
+    /// All intervals, classes and sizes, accumulated.
     pub summary: &'a Summary,
+    /// All intervals of each class and size, in the order asked for.
+    pub variants: &'a [Summary],
     /// All flows.
     pub flows: &'a [FlowSummary],
     /// How ICMP echoes went out, if that was how.
@@ -48,14 +51,40 @@ pub struct Report<'a> {
 impl Report<'_> {
     /// What happened on the way.
     pub fn network(&self) -> Verdict {
+        match self.variants {
+            [] | [_] => self.verdict(self.summary, self.flows),
+            several => {
+                let mut all = Verdict { grade: Grade::Good, says: Vec::new() };
+                for variant in several {
+                    let Verdict { grade, says } = self.verdict(variant, &variant.worst_flows);
+                    let told = if grade == Grade::Good { 1 } else { says.len() };
+                    let name = classes::variant_name(variant, several);
+                    all.says.extend(says.into_iter().take(told).map(|sentence| format!("{name}: {sentence}")));
+                    all.grade = all.grade.max(grade);
+                }
+                all
+            }
+        }
+    }
+
+    fn verdict(&self, summary: &Summary, flows: &[FlowSummary]) -> Verdict {
         let asked = Asked {
-            method: self.summary.path.method,
+            method: summary.path.method,
             port: self.address.port(),
-            size: self.size,
-            reporter: self.summary.reporter,
-            seconds: self.seconds,
+            size: summary.path.size.or(self.sizes.first().copied()).unwrap_or(0),
+            reporter: summary.reporter,
+            mtu: summary.seen.mtu,
+            // of one class or size alone they are not known
+            seconds: if self.variants.len() > 1 { &[] } else { self.seconds },
         };
-        verdict::network(&asked, &self.summary.counts, self.flows)
+        verdict::network(&asked, &summary.counts, flows)
+    }
+
+    /// Classes, each once.
+    pub(super) fn classes(&self) -> Vec<Dscp> {
+        let mut classes: Vec<Dscp> = self.variants.iter().map(|variant| variant.path.dscp).collect();
+        classes.dedup();
+        if classes.is_empty() { vec![self.summary.path.dscp] } else { classes }
     }
 }
 
@@ -74,12 +103,16 @@ pub fn method_name(method: MethodKind) -> &'static str {
 pub fn report(report: &Report<'_>, width: usize) -> String {
     let mut lines = header(report, width);
     lines.push(String::new());
+    lines.extend(classes::table(report.variants));
     delays(report.summary, &mut lines);
     histogram(report.summary, width, &mut lines);
     if report.summary.counts.replied > 0 {
         worst(report.flows, &mut lines); // else none is worse than another
     }
     counts(report.summary, &mut lines);
+    for (at, line) in classes::class_lines(report.variants).into_iter().enumerate() {
+        lines.push(format!("{:INDENT$}{line}", if at == 0 { "classes" } else { "" }));
+    }
     if let Some(stamps) = verdict::stamps(report.summary.sent_by, report.summary.received_by) {
         say("timestamps", &stamps, width, &mut lines);
     }
@@ -87,6 +120,16 @@ pub fn report(report: &Report<'_>, width: usize) -> String {
     say("network", &report.network(), width, &mut lines);
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// `64`, `64 and 1400`, `64, 1400 and 9000`.
+fn listed(words: impl Iterator<Item = String>) -> String {
+    let mut words: Vec<String> = words.collect();
+    match (words.pop(), words.join(", ")) {
+        (Some(last), first) if first.is_empty() => last,
+        (Some(last), first) => format!("{first} and {last}"),
+        (None, _) => String::new(),
+    }
 }
 
 fn header(report: &Report<'_>, width: usize) -> Vec<String> {
@@ -117,12 +160,12 @@ fn header(report: &Report<'_>, width: usize) -> Vec<String> {
     };
     let size = match path.method {
         MethodKind::TcpSyn => String::new(), // a SYN has one size
-        _ => format!("{} bytes, ", report.size),
+        _ => format!("{} bytes, ", listed(report.sizes.iter().map(u16::to_string))),
     };
     let how = format!(
         "{}, DSCP {}, {size}{reached} for {}, {}{}",
         method_name(path.method),
-        dscp_name(path.dscp),
+        listed(report.classes().into_iter().map(dscp_name)),
         elapsed(report.sending),
         report.io,
         report.echo.map(|echo| format!(", {echo}")).unwrap_or_default()
@@ -238,6 +281,8 @@ fn counts(summary: &Summary, lines: &mut Vec<String>) {
         .map(|(n, what)| format!("{} {what}", count(n)))
         .into();
     let rare = [
+        (c.corrupted, "of the lost corrupted"),
+        (c.too_big, "of the lost too big"),
         (c.refused, "of the lost refused"),
         (c.prohibited, "of the lost prohibited"),
         (c.time_exceeded, "of the lost with time exceeded"),
@@ -272,7 +317,6 @@ fn say(label: &str, verdict: &Verdict, width: usize, lines: &mut Vec<String>) {
 pub(super) mod tests {
     use super::*;
     use crate::cli::verdict::tests::flows;
-    use crate::probe::shape::Dscp;
     use crate::summary::{Counts, Path, Suspicion};
     use crate::time::{StampSource, Wall};
     use std::sync::Arc;
@@ -346,11 +390,12 @@ pub(super) mod tests {
         Report {
             host: "web1",
             address: ([10, 0, 0, 2], 8100).into(),
-            size: 44,
+            sizes: &[44],
             rate: 200.0,
             sending: Duration::from_secs(5),
             io: "io_uring",
             summary,
+            variants: &[],
             flows,
             echo: None,
             seconds: &[],

@@ -19,7 +19,7 @@ use crate::net::features::{Features, Io, IoChoice, StampPath};
 use crate::net::mmsg::MmsgNetwork;
 use crate::net::socket::{self, Socket};
 use crate::net::uring::{self, UringNetwork};
-use crate::net::{Limits, clock_state, raw, thread};
+use crate::net::{FlowLabels, Limits, clock_state, flow_label, raw, thread};
 use crate::probe::Seq;
 use crate::probe::inflight::{self, InFlight};
 use crate::probe::method::{Addressing, Method};
@@ -491,7 +491,10 @@ impl Setup {
                 lane: self.lanes[usize::from(*source)],
                 method: flow.shape as u8,
                 dscp: shape.dscp,
-                flow_label: 0,
+                flow_label: match plan.sources[flow.source as usize].flow_labels {
+                    FlowLabels::Own => flow_label(from.port(), to),
+                    FlowLabels::System | FlowLabels::Zero => 0,
+                },
                 traffic_class: (shape.dscp != of_seat.dscp).then(|| shape.dscp.traffic_class()),
                 stamp_one_in: if kernel_stamps { self.share.one_in(of_source.stamps) } else { 0 },
             }

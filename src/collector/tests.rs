@@ -74,6 +74,7 @@ fn plan(target: SocketAddr, ports: u32, cycles_per_second: f64) -> Arc<Plan> {
                 bind: SocketAddr::new(localhost, 0),
                 shape: 0,
                 loss_threshold: Duration::from_millis(200),
+                flow_labels: FlowLabels::Own,
             })
             .collect(),
         targets: vec![Target { host: "127.0.0.1".into(), address: target, group: "g".into(), tags: Arc::default() }],

@@ -15,7 +15,7 @@ use super::ledger::{Ledger, Timetable};
 use super::progress::{Progress, Taken};
 use super::samples::Samples;
 use crate::net::{Event, IcmpMeaning, Network, Outbox, Outgoing, Received, SocketId, TOO_LONG, Wait};
-use crate::probe::class;
+use crate::probe::class::{self, SentBack};
 use crate::probe::inflight::{Departure, InFlight};
 use crate::probe::method::{Addressing, AnswerKind, Arrived, Method, Ports, Unreadable};
 use crate::probe::outcome::{Outcome, Record};
@@ -423,7 +423,11 @@ fn note(record: &Record, ledger: &mut Ledger, progress: &Progress, samples: &mut
         }
         // counted where they happen, or no probe's fate
         Outcome::Sent | Outcome::NotSent | Outcome::ClockStepped | Outcome::LossDirected(_) => {}
-        Outcome::AnsweredBy(_) | Outcome::ClassChanged(_) | Outcome::Reported(_) | Outcome::MtuTold(_) => {}
+        Outcome::AnsweredBy(_)
+        | Outcome::ClassReported
+        | Outcome::ClassChanged(_)
+        | Outcome::Reported(_)
+        | Outcome::MtuTold(_) => {}
     }
 }
 
@@ -456,6 +460,9 @@ impl Parts {
             }
             if answer.kind != AnswerKind::Reflected {
                 ledger.record(&Record { outcome: Outcome::AnsweredBy(answer.kind), ..record });
+            }
+            if matches!(answer.sent_back, SentBack::Reported { .. }) {
+                ledger.record(&Record { outcome: Outcome::ClassReported, ..record });
             }
             if let Some(change) = change {
                 ledger.record(&Record { outcome: Outcome::ClassChanged(change), ..record });

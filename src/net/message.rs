@@ -183,8 +183,8 @@ impl SendQueue {
         slot.payload.iov_len = length;
         slot.socket = datagram.socket;
         slot.key = datagram.key;
-        // a flow label travels with the address
-        slot.header.msg_namelen = match socket.connected && datagram.flow_label == 0 {
+        // another flow label travels with the address
+        slot.header.msg_namelen = match socket.connected && datagram.flow_label == socket.flow_label {
             true => 0,
             false => {
                 // raw IPv6 sockets take a port for a protocol

@@ -69,6 +69,22 @@ pub enum FlowLabels {
     Zero,
 }
 
+/// The flow label of what goes from one of this host's ports (identifiers) to a target: the same after every start, never
+/// 0; 0 for IPv4, which has none.
+///
+/// Routers that choose among equal paths by addresses and label alone (RFC 6438) so tell flows apart as those do that look
+/// at ports.
+pub fn flow_label(port: u16, to: SocketAddr) -> u32 {
+    let IpAddr::V6(ip) = to.ip() else { return 0 };
+    let bits = ip.to_bits();
+    let ports = u64::from(port) << 16 | u64::from(to.port());
+    let mixed = [(bits >> 64) as u64, bits as u64, ports].into_iter().fold(0, |so_far: u64, word| {
+        let mixed = (so_far ^ word ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ mixed >> 29
+    });
+    ((mixed >> 44) as u32).max(1)
+}
+
 /// What a socket shall be like. `SocketSpec::new(bind)` and then change fields.
 #[derive(Clone, Debug)]
 pub struct SocketSpec {

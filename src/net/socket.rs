@@ -1,10 +1,10 @@
 //! Opening sockets the way a [`SocketSpec`] says, and steering datagrams to cores.
 
 use super::raw;
-use super::{FlowLabels, SocketSpec, TransmitStamps};
+use super::{FlowLabels, SocketSpec, TransmitStamps, flow_label};
 use nix::sys::socket::{AddressFamily, SockFlag, SockaddrStorage, bind, connect, getsockname, socket};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// An open socket and what the worker must know about it.
@@ -16,6 +16,8 @@ pub struct Socket {
     pub v6: bool,
     /// Whether it is connected: datagrams then need no address.
     pub connected: bool,
+    /// The flow label of what is sent without an address.
+    pub flow_label: u32,
     /// Local address, with the port the system chose.
     pub local: SocketAddr,
     /// Transmit stamps it was opened for.
@@ -150,7 +152,17 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
     let bare = |address| if spec.transport.is_raw() { raw::with_port(address, 0) } else { address };
     let name = SockaddrStorage::from(bare(spec.bind));
     bind(fd.as_raw_fd(), &name).map_err(|e| say("bind")(e.into()))?;
-    let connected = spec.connect.is_some_and(|to| connect(fd.as_raw_fd(), &SockaddrStorage::from(bare(to))).is_ok());
+    let local: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    let port = socket_addr(&local).map_or(0, |local| local.port());
+    let flow_label = match (spec.flow_labels, spec.connect) {
+        // the port of a raw socket is none
+        (FlowLabels::Own, Some(to)) if !spec.transport.is_raw() => flow_label(port, to),
+        _ => 0,
+    };
+    let connected = spec.connect.is_some_and(|to| {
+        let to = labelled(bare(to), flow_label);
+        connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).is_ok()
+    });
     let local: SockaddrStorage = getsockname(fd.as_raw_fd())?;
     let local = bare(socket_addr(&local).unwrap_or(spec.bind));
     let granted = nix::sys::socket::getsockopt(&fd, nix::sys::socket::sockopt::RcvBuf).unwrap_or(0);
@@ -158,6 +170,7 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
         fd,
         v6,
         connected,
+        flow_label,
         local,
         transmit_stamps: spec.transmit_stamps,
         icmp_errors: spec.icmp_errors,
@@ -165,6 +178,16 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
         has_ports,
         ip_header: spec.transport.has_ip_header(v6),
     })
+}
+
+/// The address with a flow label, which travels in network order.
+fn labelled(address: SocketAddr, flow_label: u32) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) if flow_label != 0 => {
+            SocketAddrV6::new(*v6.ip(), v6.port(), flow_label.to_be(), v6.scope_id()).into()
+        }
+        other => other,
+    }
 }
 
 /// Turns receive stamps on, and transmit stamps as asked.

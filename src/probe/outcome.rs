@@ -51,6 +51,8 @@ pub enum Outcome {
     },
     /// How the reply to a replied probe answers; not of reflectors' replies.
     AnsweredBy(AnswerKind),
+    /// The reflector of a replied probe says which class reached it.
+    ClassReported,
     /// The class of a replied probe, or of its reply, was changed on the way.
     ClassChanged(ClassChange),
     /// The round trip of a probe that was replied to (once its transmit stamp is there).

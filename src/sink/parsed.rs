@@ -85,6 +85,8 @@ pub struct OwnedRecord {
     clock_stepped: u64,
     stamps_missing: u64,
     #[serde(default)]
+    class_reports: u64,
+    #[serde(default)]
     dscp_changed_forward: u64,
     #[serde(default)]
     dscp_changed_reverse: u64,
@@ -203,6 +205,7 @@ impl OwnedRecord {
             ("clock_stepped", self.clock_stepped),
             ("stamps_missing", self.stamps_missing),
             ("local_drops", self.local_drops),
+            ("class_reports", self.class_reports),
             ("dscp_changed_forward", self.dscp_changed_forward),
             ("dscp_changed_reverse", self.dscp_changed_reverse),
             ("dscp_changed_either", self.dscp_changed_either),
@@ -236,6 +239,7 @@ impl OwnedRecord {
             not_sent: self.not_sent,
             clock_stepped: self.clock_stepped,
             stamps_missing: self.stamps_missing,
+            class_reports: self.class_reports,
             dscp_changed_forward: self.dscp_changed_forward,
             dscp_changed_reverse: self.dscp_changed_reverse,
             dscp_changed_either: self.dscp_changed_either,
@@ -377,7 +381,7 @@ mod tests {
 
     prop_compose! {
         fn a_summary()(
-            counts in prop::array::uniform24(0u64..1 << 50),
+            counts in prop::array::uniform25(0u64..1 << 50),
             statistics in prop::array::uniform2(prop::option::of(a_statistics())),
             extremes in prop::array::uniform5(prop::option::of(an_extremes())),
             addresses in prop::array::uniform4(any::<IpAddr>()),
@@ -393,12 +397,12 @@ mod tests {
             use Suspicion::*;
             let stamp = |index: usize| [StampSource::Hardware, StampSource::Kernel, StampSource::User][index];
             let [replied, syn_acks, resets, lost, lost_forward, lost_reverse, late, duplicates, reordered, refused, prohibited, time_exceeded,
-                unreachable, send_failed, not_sent, clock_stepped, stamps_missing, corrupted, too_big, dscp_changed_forward,
+                unreachable, send_failed, not_sent, clock_stepped, stamps_missing, corrupted, too_big, class_reports, dscp_changed_forward,
                 dscp_changed_reverse, dscp_changed_either, ecn_marked_forward, ecn_marked_reverse] = counts;
             let counts = Counts {
                 sent: (replied + lost + send_failed) & ((1 << 53) - 1) | send_failed, replied, syn_acks, resets, lost: lost >> 1,
                 lost_forward, lost_reverse, late, duplicates, reordered, refused, prohibited, time_exceeded, unreachable,
-                send_failed, not_sent, clock_stepped, stamps_missing, corrupted, too_big, dscp_changed_forward,
+                send_failed, not_sent, clock_stepped, stamps_missing, corrupted, too_big, class_reports, dscp_changed_forward,
                 dscp_changed_reverse, dscp_changed_either, ecn_marked_forward, ecn_marked_reverse,
             };
             let mut path = (*samples::path(&[])).clone();

@@ -81,6 +81,8 @@ pub struct SummaryRecord<'a> {
     pub clock_stepped: u64,
     /// Replies without a round trip because the transmit stamp never came.
     pub stamps_missing: u64,
+    /// Of `replied`: the reflector says which class reached it.
+    pub class_reports: u64,
     /// Of `replied`: the probe's DSCP was changed on the way to the reflector.
     pub dscp_changed_forward: u64,
     /// Of `replied`: the reply's DSCP was changed on the way back.
@@ -317,6 +319,7 @@ impl<'a> From<&'a Summary> for SummaryRecord<'a> {
             not_sent: s.counts.not_sent,
             clock_stepped: s.counts.clock_stepped,
             stamps_missing: s.counts.stamps_missing,
+            class_reports: s.counts.class_reports,
             dscp_changed_forward: s.counts.dscp_changed_forward,
             dscp_changed_reverse: s.counts.dscp_changed_reverse,
             dscp_changed_either: s.counts.dscp_changed_either,
@@ -430,6 +433,7 @@ pub(crate) mod samples {
                 not_sent: 15,
                 clock_stepped: 16,
                 stamps_missing: 17,
+                class_reports: 24,
                 dscp_changed_forward: 19,
                 dscp_changed_reverse: 20,
                 dscp_changed_either: 21,
@@ -517,7 +521,7 @@ mod tests {
                 "sent": 100, "replied": 90, "syn_acks": 60, "resets": 30, "lost": 10, "loss_percent": 10.0, "lost_forward": 2, "lost_reverse": 1,
                 "corrupted": 1, "refused": 1, "prohibited": 1, "time_exceeded": 1, "too_big": 1, "unreachable": 2, "late": 12, "duplicates": 13, "reordered": 14, "send_failed": 1,
                 "not_sent": 15, "clock_stepped": 16, "stamps_missing": 17, "local_drops": 18,
-                "dscp_changed_forward": 19, "dscp_changed_reverse": 20, "dscp_changed_either": 21,
+                "class_reports": 24, "dscp_changed_forward": 19, "dscp_changed_reverse": 20, "dscp_changed_either": 21,
                 "dscp_seen_forward": 0, "dscp_seen_reverse": 8, "dscp_seen_either": 10,
                 "ecn_marked_forward": 22, "ecn_marked_reverse": 23, "mtu": 1400,
                 "flows": 16, "flows_with_loss": 4,

@@ -102,6 +102,8 @@ pub struct Counts {
     pub clock_stepped: u64,
     /// Replied probes without a round trip because their transmit stamp never came.
     pub stamps_missing: u64,
+    /// Of `replied`: the reflector says which class reached it.
+    pub class_reports: u64,
     /// Of `replied`: the probe's DSCP was changed on the way to the reflector.
     pub dscp_changed_forward: u64,
     /// Of `replied`: the reply's DSCP was changed on the way back.
@@ -160,6 +162,7 @@ impl std::ops::AddAssign<&Counts> for Counts {
             not_sent,
             clock_stepped,
             stamps_missing,
+            class_reports,
             dscp_changed_forward,
             dscp_changed_reverse,
             dscp_changed_either,
@@ -186,6 +189,7 @@ impl std::ops::AddAssign<&Counts> for Counts {
         self.not_sent += not_sent;
         self.clock_stepped += clock_stepped;
         self.stamps_missing += stamps_missing;
+        self.class_reports += class_reports;
         self.dscp_changed_forward += dscp_changed_forward;
         self.dscp_changed_reverse += dscp_changed_reverse;
         self.dscp_changed_either += dscp_changed_either;

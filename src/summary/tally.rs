@@ -287,6 +287,7 @@ impl Tally {
             }
             Outcome::Late => counts.late += 1,
             Outcome::Duplicate => counts.duplicates += 1,
+            Outcome::ClassReported => counts.class_reports += 1,
             Outcome::ClassChanged(change) => tally.class_changed(&change, flow),
             Outcome::Corrupted => {
                 counts.corrupted += 1;
@@ -507,6 +508,7 @@ mod tests {
             (0, Outcome::TimeExceeded),
             (0, Outcome::TooBig),
             (0, Outcome::MtuTold(1400)),
+            (0, Outcome::ClassReported),
             (
                 0,
                 Outcome::ClassChanged(ClassChange {
@@ -545,6 +547,7 @@ mod tests {
             not_sent: 1,
             clock_stepped: 1,
             stamps_missing: 1,
+            class_reports: 1,
             dscp_changed_forward: 1,
             dscp_changed_reverse: 1,
             dscp_changed_either: 1,

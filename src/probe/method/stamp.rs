@@ -267,6 +267,115 @@ mod tests {
         }
     }
 
+    /// A method that asks for reports, of class EF.
+    fn asking(size: u16, key: Option<&[u8]>) -> Method {
+        let shape = Shape {
+            port_name: "test".into(),
+            method: MethodKind::Udp,
+            dscp: Dscp(46),
+            size,
+            stamps: StampPolicy::Off,
+            key: key.map(|key| Arc::new(Key(key.to_vec()))),
+            class_report: true,
+        };
+        Method::new(&shape, 0xbeef)
+    }
+
+    /// As a reflector of ours answers that received the probe with this byte, and refuses the class or not.
+    fn answered(probe: &[u8], key: Option<&[u8]>, received: u8, refuses: bool) -> Vec<u8> {
+        use crate::reflector::responder::{Arrival, DscpSet, Responder, Setup};
+        let dscps = if refuses { DscpSet(1) } else { DscpSet::ALL };
+        let mut responder = Responder::new(Setup { signer: key.map(Signer::new), dscps, ..Setup::default() });
+        let arrival = Arrival {
+            bytes: probe,
+            from: ([192, 0, 2, 1], 40_000).into(),
+            to: None,
+            local_port: 862,
+            received: NOW,
+            traffic_class: Some(received),
+            hop_limit: None,
+        };
+        let mut out = vec![0xa5; probe.len()];
+        let reply = responder.respond(crate::time::Monotonic(0), &arrival, NOW, &mut out).unwrap();
+        assert_eq!(reply.len, probe.len());
+        out
+    }
+
+    fn sent_back(method: &Method, bytes: &[u8]) -> SentBack {
+        let ip = std::net::Ipv4Addr::LOCALHOST.into();
+        method.read_answer(&crate::probe::method::Arrived { from: ip, to: ip }, bytes).unwrap().sent_back
+    }
+
+    #[test]
+    fn a_report_is_asked_for_where_there_is_room() {
+        for (key, room) in [(None, 52), (Some(&b"secret"[..]), 140)] {
+            assert_eq!(report_len(key.is_some()), room);
+            for size in room - 10..room + 20 {
+                let bytes = probe(&asking(size, key), 1);
+                let base = if key.is_some() { 112 } else { 44 };
+                let found: Vec<_> = tlv::walk(&bytes[base..]).map(|found| found.kind).collect();
+                assert_eq!(found.contains(&Kind::ClassOfService), size >= room, "{size}");
+                assert_eq!(found.contains(&Kind::Hmac), key.is_some() && size >= room, "{size}");
+                assert_eq!(bytes.len(), usize::from(size).max(base));
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_reflector_reports_is_read() {
+        for key in [None, Some(&b"secret"[..])] {
+            for size in [140, 143, 144, 500] {
+                let method = asking(size, key);
+                let bytes = probe(&method, 42);
+                for (received, refuses) in [(46 << 2, false), (0, false), (8 << 2 | 3, true)] {
+                    let reply = answered(&bytes, key, received, refuses);
+                    let expected = SentBack::Reported { received, honoured: !refuses };
+                    assert_eq!(sent_back(&method, &reply), expected, "{size} {received}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_report_that_is_none_or_forged_is_not_believed() {
+        let method = asking(60, None);
+        let plain = reply(&probe(&method, 42), None, ErrorEstimate::UNSYNCHRONISED);
+        assert_eq!(sent_back(&method, &plain), SentBack::Mirrored, "flag U stands: it was not understood");
+        assert_eq!(sent_back(&method, &plain[..44]), SentBack::Mirrored, "cut off by a reflector that knows no TLVs");
+        let key = Some(&b"secret"[..]);
+        let method = asking(200, key);
+        let good = answered(&probe(&method, 42), key, 46 << 2, false);
+        for at in [116, 117, 118, 119, 124, 139] {
+            let mut forged = good.clone();
+            forged[at] ^= 4;
+            assert_eq!(sent_back(&method, &forged), SentBack::Mirrored, "octet {at}");
+        }
+        assert!(matches!(sent_back(&method, &good), SentBack::Reported { .. }));
+    }
+
+    #[test]
+    fn a_changed_octet_of_padding_is_noticed_and_padding_of_others_is_not() {
+        for (key, asks) in [(None, false), (None, true), (Some(&b"secret"[..]), false), (Some(&b"secret"[..]), true)] {
+            let method = if asks { asking(300, key) } else { method(300, key) };
+            let good = answered(&probe(&method, 42), key, 0, false);
+            assert!(method.read(&good).is_ok());
+            for at in good.len() - 150..good.len() {
+                let mut bytes = good.clone();
+                bytes[at] ^= 0x10;
+                assert_eq!(method.read(&bytes), Err(Unreadable::Corrupt(Some(Seq(42)))), "octet {at}");
+            }
+            let mut zeroed = good.clone();
+            zeroed[good.len() - 140..].fill(0);
+            assert_eq!(method.read(&zeroed), Err(Unreadable::Corrupt(Some(Seq(42)))), "not all of it");
+            let base = if key.is_some() { 112 } else { 44 };
+            let mut others = good.clone();
+            others[base..].fill(0);
+            assert!(method.read(&others).is_ok(), "a reflector that pads with zeros");
+            others[base..].fill(0x5a);
+            assert!(method.read(&others).is_ok(), "a reflector that pads with octets of its own");
+        }
+    }
+
     #[test]
     fn a_short_buffer_gets_nothing() {
         let mut buf = [0xa5; 43];

@@ -21,7 +21,7 @@ const MEASUREMENT: &str = "raw_stats";
 const OWN_TAGS: [&str; 5] = ["dscp", "dst_ip", "method", "size", "src_ip"];
 
 /// All our fields. A tag named as a field would hide the field from queries.
-const FIELDS: [&str; 62] = [
+const FIELDS: [&str; 63] = [
     "rtt",
     "loss",
     "lost",
@@ -64,6 +64,7 @@ const FIELDS: [&str; 62] = [
     "not_sent",
     "clock_stepped",
     "stamps_missing",
+    "class_reports",
     "dscp_changed_forward",
     "dscp_changed_reverse",
     "dscp_changed_either",
@@ -188,6 +189,7 @@ pub fn line(summary: &Summary, out: &mut Vec<u8>) {
         .count("not_sent", counts.not_sent)
         .count("clock_stepped", counts.clock_stepped)
         .count("stamps_missing", counts.stamps_missing)
+        .count("class_reports", counts.class_reports)
         .count("dscp_changed_forward", counts.dscp_changed_forward)
         .count("dscp_changed_reverse", counts.dscp_changed_reverse)
         .count("dscp_changed_either", counts.dscp_changed_either)
@@ -272,7 +274,7 @@ mod tests {
              owd_reverse_mean=5,owd_reverse_max=10,owd_reverse_min=-0.000005,residence_mean=7,residence_max=14,\
              lateness_p50=1.4,lateness_p99=0.05,lateness_max=0.06,replied=90i,syn_acks=60i,resets=30i,lost_forward=2i,lost_reverse=1i,\
              corrupted=1i,refused=1i,prohibited=1i,time_exceeded=1i,too_big=1i,unreachable=2i,late=12i,duplicates=13i,reordered=14i,send_failed=1i,not_sent=15i,\
-             clock_stepped=16i,stamps_missing=17i,dscp_changed_forward=19i,dscp_changed_reverse=20i,dscp_changed_either=21i,\
+             clock_stepped=16i,stamps_missing=17i,class_reports=24i,dscp_changed_forward=19i,dscp_changed_reverse=20i,dscp_changed_either=21i,\
              ecn_marked_forward=22i,ecn_marked_reverse=23i,local_drops=18i,flows=16i,flows_with_loss=4i,\
              interval_s=30.000000001,suspect=true,suspect_reasons=\"local_drops,not_sent\",\
              reporter=\"192.0.2.9\",dscp_seen_forward=0i,dscp_seen_reverse=8i,dscp_seen_either=10i,mtu=1400i,\
