@@ -13,6 +13,7 @@ use super::verdict::{self, Asked, Grade, Verdict};
 use crate::collector::seats::EchoPath;
 use crate::probe::shape::{Dscp, MethodKind};
 use crate::summary::{Extremes, FlowSummary, Statistics, Summary};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -55,6 +56,10 @@ impl Report<'_> {
             [] | [_] => self.verdict(self.summary, self.flows),
             several => {
                 let mut all = Verdict { grade: Grade::Good, says: Vec::new() };
+                if several.iter().all(|variant| variant.counts.left() > 0 && variant.counts.unanswered() == 0) {
+                    all.says.push(format!("no loss in any of {} classes and sizes", several.len()));
+                    return all;
+                }
                 for variant in several {
                     let Verdict { grade, says } = self.verdict(variant, &variant.worst_flows);
                     let told = if grade == Grade::Good { 1 } else { says.len() };
@@ -141,14 +146,12 @@ fn header(report: &Report<'_>, width: usize) -> Vec<String> {
     let what = if path.method == MethodKind::Icmp { "identifier" } else { "source port" };
     let ip = report.address.ip().to_string();
     let target = if report.host == ip { address } else { format!("{} ({address})", report.host) };
-    let ports = match report.flows {
-        [] => String::new(),
-        [one] => format!(", {what} {}", one.source.port()),
-        many => {
-            let low = many.iter().map(|f| f.source.port()).min().unwrap_or(0);
-            let high = many.iter().map(|f| f.source.port()).max().unwrap_or(0);
-            format!(", {} {what}s {low}–{high}", many.len())
-        }
+    // classes share source ports
+    let ports: BTreeSet<u16> = report.flows.iter().map(|flow| flow.source.port()).collect();
+    let ports = match (ports.first(), ports.last(), ports.len()) {
+        (Some(one), _, 1) => format!(", {what} {one}"),
+        (Some(low), Some(high), count) => format!(", {count} {what}s {low}–{high}"),
+        _ => String::new(),
     };
     let counts = &report.summary.counts;
     let reached = match counts.not_sent {
@@ -223,6 +226,7 @@ fn worst(flows: &[FlowSummary], lines: &mut Vec<String>) {
         return;
     }
     let directed = flows.iter().any(|f| f.lost_forward + f.lost_reverse > 0);
+    let classes = flows.iter().any(|f| f.dscp != flows[0].dscp);
     let mut heads = vec![
         (if flows.iter().any(|f| f.lost > 0) { "worst flows" } else { "slowest flows" }, Side::Left),
         ("sent", Side::Right),
@@ -234,12 +238,18 @@ fn worst(flows: &[FlowSummary], lines: &mut Vec<String>) {
     if directed {
         heads.push(("there/back", Side::Right));
     }
+    if classes {
+        heads.push(("class", Side::Left));
+    }
     let row = |flow: &&FlowSummary| {
         let loss = if flow.sent == 0 { 0.0 } else { 100.0 * flow.lost as f64 / flow.sent as f64 };
         let (mean, max) = flow.rtt.map_or(("–".into(), "–".into()), |rtt| (time(rtt.mean), time(rtt.max as f64)));
         let mut row = vec![flow.source.to_string(), count(flow.sent), count(flow.lost), percent(loss), mean, max];
         if directed {
             row.push(format!("{}/{}", count(flow.lost_forward), count(flow.lost_reverse)));
+        }
+        if classes {
+            row.push(classes::class_name(flow.dscp));
         }
         row
     };

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Paths that become series; [`SERIES_PER_PATH`] each.
 pub const MOST_PATHS: usize = 10_000;
-/// Series of a path, besides those of what is rare.
-pub const SERIES_PER_PATH: usize = 14;
+/// Series of a path.
+pub const SERIES_PER_PATH: usize = 21;
 
 /// What every path counts since it was first probed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -32,20 +32,16 @@ struct Totals {
 /// What few paths ever count: metric, help, value of the label `way`, count.
 type Rare = (&'static str, &'static str, &'static str, fn(&Counts) -> u64);
 
-const CHANGED: &str = "Replied probes whose DSCP, or their replies', was changed on the way; from the first one on.";
-const MARKED: &str = "Replied probes, or their replies, marked as having met congestion; from the first one on.";
+const CHANGED: &str = "Replied probes whose DSCP, or their replies', was changed on the way.";
+const MARKED: &str = "Replied probes, or their replies, marked as having met congestion.";
 const RARE: [Rare; 7] = [
     ("llama_path_dscp_changed_total", CHANGED, "forward", |c| c.dscp_changed_forward),
     ("llama_path_dscp_changed_total", CHANGED, "reverse", |c| c.dscp_changed_reverse),
     ("llama_path_dscp_changed_total", CHANGED, "either", |c| c.dscp_changed_either),
     ("llama_path_ecn_marked_total", MARKED, "forward", |c| c.ecn_marked_forward),
     ("llama_path_ecn_marked_total", MARKED, "reverse", |c| c.ecn_marked_reverse),
-    ("llama_path_corrupted_total", "Of the lost: the reply had a changed payload; from the first one on.", "", |c| {
-        c.corrupted
-    }),
-    ("llama_path_too_big_total", "Of the lost: larger than what a link carries; from the first one on.", "", |c| {
-        c.too_big
-    }),
+    ("llama_path_corrupted_total", "Of the lost: the reply had a changed payload.", "", |c| c.corrupted),
+    ("llama_path_too_big_total", "Of the lost: larger than what a link carries.", "", |c| c.too_big),
 ];
 
 /// A path as of the latest interval.
@@ -202,19 +198,16 @@ impl Paths {
         let help = "Mean absolute difference of successive round trips in the latest interval (RFC 3393).";
         let mut family = page.gauge("llama_path_ipdv_seconds", help);
         latest.lines.iter().for_each(|line| _ = family.put(&line.labels, line.ipdv));
+        let mut first = 0;
         for family in RARE.chunk_by(|a, b| a.0 == b.0) {
-            let first = RARE.iter().position(|rare| rare.0 == family[0].0).unwrap_or(0);
-            let counted = |line: &&Line| line.totals.rare[first..first + family.len()].iter().any(|count| *count > 0);
-            if !latest.lines.iter().any(|line| counted(&line)) {
-                continue;
-            }
             let mut out = page.counter(family[0].0, family[0].1);
-            for line in latest.lines.iter().filter(counted) {
-                for (rare, count) in family.iter().zip(&line.totals.rare[first..]).filter(|(_, count)| **count > 0) {
+            for line in &latest.lines {
+                for (rare, count) in family.iter().zip(&line.totals.rare[first..]) {
                     let labels = Labels::clone(&line.labels);
                     out.put(&if rare.2.is_empty() { labels } else { labels.with("way", rare.2) }, *count);
                 }
             }
+            first += family.len();
         }
         let help = "1 when the latest interval may show the prober's own shortcomings.";
         let mut family = page.gauge("llama_path_suspect", help);
@@ -332,6 +325,25 @@ mod tests {
         paths.add(&[summary(&new_b, 0, 1), summary(&new_a, 3, 1)]);
         let back = page(&paths);
         assert!(lines(&back, "llama_path_probes_lost_total")[1].ends_with(" 3"), "{back}");
+    }
+
+    #[test]
+    fn what_is_rare_is_counted_by_way_and_size() {
+        let (paths, a, b) = (Paths::default(), path(1, &[]), Path { size: Some(9000), ..(*path(1, &[])).clone() });
+        let b = Arc::new(b);
+        let changed = |path, dscp_changed_reverse, too_big| {
+            let mut summary = summary(path, 0, 1);
+            (summary.counts.dscp_changed_reverse, summary.counts.too_big) = (dscp_changed_reverse, too_big);
+            summary
+        };
+        paths.add(&[changed(&a, 3, 0), changed(&b, 0, 7)]);
+        paths.add(&[changed(&a, 2, 0), changed(&b, 0, 0)]);
+        let shown = page(&paths);
+        let changed = lines(&shown, "llama_path_dscp_changed_total");
+        assert_eq!(changed.len(), 6);
+        assert!(changed[1].ends_with("group=\"far\",way=\"reverse\"} 5"), "{changed:?}");
+        let too_big = lines(&shown, "llama_path_too_big_total");
+        assert!(too_big[0].ends_with("group=\"far\"} 0") && too_big[1].ends_with("size=\"9000\"} 7"), "{too_big:?}");
     }
 
     #[test]
