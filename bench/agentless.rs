@@ -16,7 +16,7 @@ use common::thread::spawn_in;
 use common::topology::TwoHosts;
 use llama::collector::{Collector, Options};
 use llama::config::System;
-use llama::config::plan::{Single, Target};
+use llama::config::plan::{Probes, Single, Target};
 use llama::net::features::IoChoice;
 use llama::probe::Seq;
 use llama::probe::method::{Addressing, Method};
@@ -41,7 +41,15 @@ const METHODS: [MethodKind; 2] = [MethodKind::TcpSyn, MethodKind::Icmp];
 const USAGE: &str = "usage: [--seconds S] [--rounds N] [--json]";
 
 fn shape(method: MethodKind, stamps: StampPolicy) -> Shape {
-    Shape { port_name: String::new(), method, dscp: Dscp(0), size: method.sizes(false).usual, stamps, key: None }
+    Shape {
+        port_name: String::new(),
+        method,
+        dscp: Dscp(0),
+        size: method.sizes(false).usual,
+        stamps,
+        key: None,
+        class_report: false,
+    }
 }
 
 /// Answers per second and packets lost of the bare loop.
@@ -79,7 +87,7 @@ fn collector(
             source_ports: SOURCE_PORTS,
             cycles_per_second: rate / f64::from(SOURCE_PORTS),
             pacing: Pacing::Periodic,
-            shape: shape(method, stamps),
+            probes: Probes::of(shape(method, stamps)),
             bind: None,
             loss_threshold: Duration::from_millis(200),
             interval: Duration::from_millis(500),

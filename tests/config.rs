@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use llama::config::plan::{Single, Target};
+use llama::config::plan::{Probes, Single, Target};
 use llama::config::{self, ConfigError, Costs, Loaded, Plan, PlanReport, Surroundings, keys};
 use llama::probe::shape::{Dscp, MethodKind, Pacing, Shape, StampPolicy};
 use proptest::prelude::*;
@@ -72,7 +72,7 @@ fn check_integrity(plan: &Plan) {
         assert!(!path.src.is_unspecified());
         assert!(source.bind.ip().is_unspecified() || source.bind.ip() == path.src);
     }
-    let ids: HashSet<_> = plan.paths.iter().map(|path| (path.src, path.dst, path.method, path.dscp)).collect();
+    let ids: HashSet<_> = plan.paths.iter().map(|path| path.key()).collect();
     assert_eq!(ids.len(), plan.paths.len(), "paths are merged");
     let fixed: Vec<SocketAddr> = plan.sources.iter().map(|s| s.bind).filter(|bind| bind.port() != 0).collect();
     assert_eq!(fixed.iter().collect::<HashSet<_>>().len(), fixed.len(), "fixed ports are shared");
@@ -497,13 +497,14 @@ fn plans_from_code() {
         size: 44,
         stamps: StampPolicy::All,
         key: None,
+        class_report: false,
     };
     let single = Single {
         targets: vec![target("127.0.0.1:1", "a"), target("127.0.0.2:1", "b"), target("[::1]:1", "a")],
         source_ports: 3,
         cycles_per_second: 2.0,
         pacing: Pacing::Poisson,
-        shape: shape.clone(),
+        probes: Probes::of(shape.clone()),
         bind: None,
         loss_threshold: Duration::from_millis(200),
         interval: Duration::from_secs(1),

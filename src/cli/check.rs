@@ -85,7 +85,8 @@ fn name(test: &TestReport) -> String {
 }
 
 fn tests(tests: &[TestReport]) -> Vec<String> {
-    let heads = [
+    const SIZES: usize = 7;
+    let mut heads = vec![
         ("test", Side::Left),
         ("targets", Side::Right),
         ("source ports", Side::Right),
@@ -93,6 +94,7 @@ fn tests(tests: &[TestReport]) -> Vec<String> {
         ("cycles", Side::Right),
         ("probes", Side::Right),
         ("classes", Side::Left),
+        ("sizes", Side::Left),
         ("method", Side::Left),
         ("pacing", Side::Left),
     ];
@@ -105,11 +107,18 @@ fn tests(tests: &[TestReport]) -> Vec<String> {
             rate(test.cycles_per_second),
             rate(test.probes_per_second),
             test.classes.join(" "),
+            test.sizes.iter().map(u16::to_string).collect::<Vec<_>>().join(" "),
             test.methods.join(" "),
             test.pacing.to_owned(),
         ]
     };
-    layout::columns(0, &heads, &tests.iter().map(row).collect::<Vec<_>>())
+    let mut rows: Vec<Vec<String>> = tests.iter().map(row).collect();
+    // a size is shown where there is another
+    if tests.iter().all(|test| test.sizes.len() < 2) {
+        heads.remove(SIZES);
+        rows.iter_mut().for_each(|row| _ = row.remove(SIZES));
+    }
+    layout::columns(0, &heads, &rows)
 }
 
 /// How likely the flows of each test are to cross every one of several equal paths.
@@ -147,6 +156,7 @@ mod tests {
             flows: 2560,
             cycles_per_second: 4.0,
             pacing: "periodic",
+            sizes: vec![44],
             classes: vec!["EF".into(), "DF".into()],
             methods: vec!["udp"],
             probes_per_second_per_target: 256.0,

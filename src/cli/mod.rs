@@ -8,6 +8,7 @@
 pub mod args;
 pub mod chart;
 pub mod check;
+pub mod classes;
 pub mod collectors;
 pub mod diff;
 pub mod exit;

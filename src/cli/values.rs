@@ -8,11 +8,13 @@ use crate::config::dscp as class;
 use crate::config::endpoint;
 use crate::config::keys;
 use crate::config::plan;
+use crate::config::{Surroundings, System};
+use crate::net::FlowLabels;
 use crate::net::features::IoChoice;
-use crate::probe::shape::{Dscp, MethodKind, StampPolicy};
+use crate::probe::shape::{Dscp, MethodKind, StampPolicy, Verify};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -89,6 +91,14 @@ pub fn listen(text: &str) -> Result<SocketAddr, String> {
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(address);
+    }
+    if let Some((ip, rest)) = text.strip_prefix('[').and_then(|text| text.split_once('%'))
+        && let (Ok(ip), Some((zone, port))) = (ip.parse::<Ipv6Addr>(), rest.split_once("]:"))
+    {
+        let port = port.parse().map_err(|_| format!("`{port}` is not a port; write 0 to 65535"))?;
+        let zone =
+            System.zone(zone).map_err(|error| format!("`{zone}` is no interface of this host: {error}; correct it"))?;
+        return Ok(SocketAddrV6::new(ip, port, 0, zone).into());
     }
     Err(match text.parse::<IpAddr>() {
         Ok(IpAddr::V4(ip)) => format!("the port is missing; write {ip}:{DEFAULT_PORT}"),
@@ -288,6 +298,21 @@ pub fn method() -> impl TypedValueParser<Value = MethodKind> {
     })
 }
 
+/// Whether reflectors are asked for the class that reached them: a parser of its own, as [`method`]'s.
+pub fn verify() -> impl TypedValueParser<Value = Verify> {
+    PossibleValuesParser::new(Verify::NAMES.map(|(_, name)| name)).map(|word| {
+        Verify::NAMES.into_iter().find(|(_, name)| *name == word).map_or(Verify::Auto, |(verify, _)| verify)
+    })
+}
+
+/// IPv6 flow labels: a parser of its own, as [`method`]'s.
+pub fn flow_labels() -> impl TypedValueParser<Value = FlowLabels> {
+    PossibleValuesParser::new(["per-flow", "zero"]).map(|word| match word.as_str() {
+        "zero" => FlowLabels::Zero,
+        _ => FlowLabels::Own,
+    })
+}
+
 /// How datagrams go in and out: a parser of its own, since the choice is the network's and knows nothing of flags.
 pub fn io() -> impl TypedValueParser<Value = IoChoice> {
     let choices = [
@@ -404,6 +429,8 @@ mod tests {
     #[test]
     fn listen_addresses() {
         assert_eq!(listen("[::]:8100"), Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8100))));
+        assert_eq!(listen("[fe80::1%lo]:862").map(|address| address.to_string()), Ok("[fe80::1%1]:862".into()));
+        assert!(listen("[fe80::1%nowhere]:862").unwrap_err().contains("no interface"));
         assert_eq!(listen(":862"), Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 862))));
         assert!(listen("10.0.0.1").unwrap_err().contains("write 10.0.0.1:8100"));
         assert!(listen("::1").unwrap_err().contains("write [::1]:8100"));

@@ -4,7 +4,7 @@
 //! numbers themselves. Read [`network`] first.
 
 use super::steady::{self, Second};
-use super::units::{count, percent, time};
+use super::units::{count, percent, several, time};
 use crate::probe::shape::MethodKind;
 use crate::summary::{Counts, FlowSummary, Summary, Suspicion};
 use crate::time::StampSource;
@@ -125,6 +125,8 @@ pub struct Asked<'a> {
     pub size: u16,
     /// Who sent the last ICMP error.
     pub reporter: Option<IpAddr>,
+    /// The MTU told with what was too big.
+    pub mtu: Option<u32>,
     /// Probes and replies, second by second.
     pub seconds: &'a [Second],
 }
@@ -165,6 +167,10 @@ pub fn network(asked: &Asked<'_>, counts: &Counts, flows: &[FlowSummary]) -> Ver
     let order = worst_first(flows);
     let certain = say_where(&order, &mut says);
     say_direction(counts, &mut says);
+    says.extend(too_big(asked, counts));
+    if counts.corrupted > 0 {
+        says.push(corrupted(counts));
+    }
     if counts.reported() > 0 {
         says.push(format!(
             "{} of {} were answered by an ICMP error{}: something on the way or at the end refuses them",
@@ -189,6 +195,25 @@ pub fn network(asked: &Asked<'_>, counts: &Counts, flows: &[FlowSummary]) -> Ver
     Verdict { grade: if certain { Grade::Bad } else { Grade::Doubt }, says }
 }
 
+/// Who says that the probes are too big, and what would fit.
+fn too_big(asked: &Asked<'_>, counts: &Counts) -> Option<String> {
+    if counts.too_big == 0 {
+        return None;
+    }
+    let mtu = asked.mtu.map_or(String::new(), |mtu| format!(": its MTU is {mtu}"));
+    Some(match asked.reporter {
+        Some(by) => format!("probes of {} bytes are too big for a link behind {by}{mtu}", asked.size),
+        None => format!("probes of {} bytes are too big for this host's own interface{mtu}", asked.size),
+    })
+}
+
+fn corrupted(counts: &Counts) -> String {
+    format!(
+        "{} came back with a changed payload and right checksums: something on the way damages packets, a middlebox, a tunnel, or memory",
+        several(counts.corrupted, "probe")
+    )
+}
+
 fn from(reporter: Option<IpAddr>) -> String {
     reporter.map_or(String::new(), |by| format!(" from {by}"))
 }
@@ -200,7 +225,11 @@ fn silence(asked: &Asked<'_>, counts: &Counts, flows: usize) -> Vec<String> {
         1 => "nothing came back on the one flow measured".to_owned(),
         n => format!("nothing came back on any of {n} flows"),
     }];
-    says.push(if counts.prohibited > 0 {
+    says.push(if let Some(reason) = too_big(asked, counts) {
+        reason
+    } else if counts.corrupted > 0 {
+        corrupted(counts)
+    } else if counts.prohibited > 0 {
         format!("an ICMP error{} says that a rule forbids it: a packet filter, or a policy on the way", from(reporter))
     } else if counts.time_exceeded > 0 {
         format!("an ICMP time exceeded{} came back: the probes go round in a loop there", from(reporter))
@@ -222,8 +251,8 @@ fn silence(asked: &Asked<'_>, counts: &Counts, flows: usize) -> Vec<String> {
     if counts.reported() > 0 && counts.lost > 0 {
         says.push(format!("the other {} were most likely refused as well: hosts limit how many ICMP errors they send (Linux: one a second to one host, net.ipv4.icmp_ratelimit)", count(counts.lost)));
     }
-    if size > FRAME && counts.refused == 0 {
-        says.push(format!("probes of {size} bytes need jumbo frames or fragments, which are dropped in many places: try without --size"));
+    if size > FRAME && counts.refused + counts.too_big == 0 {
+        says.push(format!("probes of {size} bytes need jumbo frames all the way, for they are never sent in fragments: try without --size"));
     }
     says
 }
@@ -356,13 +385,15 @@ pub(super) mod tests {
             lost,
             lost_forward: 0,
             lost_reverse: 0,
+            dscp_changed_forward: 0,
+            dscp_changed_reverse: 0,
             rtt: None,
         };
         of.iter().enumerate().map(flow).collect()
     }
 
     fn asked(port: u16) -> Asked<'static> {
-        Asked { method: MethodKind::Udp, port, size: 44, reporter: None, seconds: &[] }
+        Asked { method: MethodKind::Udp, port, size: 44, reporter: None, mtu: None, seconds: &[] }
     }
 
     fn judged(of: &[(u64, u64)]) -> Verdict {

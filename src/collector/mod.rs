@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod outfit;
 pub mod progress;
+pub mod reading;
 pub mod reload;
 pub mod roster;
 pub mod samples;

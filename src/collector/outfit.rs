@@ -7,7 +7,7 @@ use super::ledger::Segment;
 use super::worker::{Parts, Reader, Route};
 use crate::net::raw::{self, Held};
 use crate::net::socket::{self, Socket};
-use crate::net::{Limits, SocketId, SocketSpec};
+use crate::net::{FlowLabels, Limits, SocketId, SocketSpec, flow_label};
 use crate::probe::inflight::InFlight;
 use crate::probe::method::Method;
 use crate::probe::schedule::{Schedule, Sweep};
@@ -50,6 +50,8 @@ pub struct PortChange {
     pub bind: SocketAddr,
     /// Whether it is to be held, as one of TCP.
     pub hold: bool,
+    /// IPv6 flow labels of what it sends.
+    pub flow_labels: FlowLabels,
 }
 
 /// An in-flight ring's place in a worker's list.
@@ -159,8 +161,13 @@ impl Outfit {
             *opened = Some(socket);
         }
         for (route, port) in self.routes.iter_mut().zip(&self.port_of) {
-            if let Some(port) = ports.get(usize::from(*port)) {
+            let at = usize::from(*port);
+            if let (Some(port), Some(change)) = (ports.get(at), self.ports.get(at)) {
                 route.addressing.ports.local = port.local.port();
+                route.flow_label = match change.flow_labels {
+                    FlowLabels::Own => flow_label(port.local.port(), route.to),
+                    FlowLabels::System | FlowLabels::Zero => 0,
+                };
             }
         }
         self.held = ports.iter().filter_map(|port| port.held.clone()).collect();
@@ -223,6 +230,7 @@ impl Parts {
         self.methods = outfit.methods;
         self.spin = outfit.spin;
         self.max_lateness_ns = outfit.max_lateness_ns;
+        self.too_big.forget();
         if let Some(cut) = cut {
             if let Some(before) = cut.first.0.checked_sub(1) {
                 // it may have begun since the last tick; without a tally left it is missing from the summaries

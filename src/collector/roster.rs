@@ -19,7 +19,7 @@ use crate::probe::inflight::{self, InFlight};
 use crate::probe::method::{Addressing, Method};
 use crate::probe::random::Random;
 use crate::probe::schedule::Sweep;
-use crate::probe::shape::{MethodKind, Pacing, Shape};
+use crate::probe::shape::{Dscp, MethodKind, Pacing, Shape};
 use crate::probe::{FlowId, Seq};
 use crate::summary::tally::{Layout, Tally};
 use crate::wire::stamp::ErrorEstimate;
@@ -66,8 +66,11 @@ struct Leaving {
     socket: SocketId,
     /// The place of its port.
     port: u16,
-    /// Reads what comes back.
+    /// Reads what comes back to its socket.
     reader: Reader,
+    /// What its probes look like: of several classes and sizes not always what the reader's do.
+    method: u8,
+    dscp: Dscp,
 }
 
 /// The size of an in-flight ring.
@@ -148,7 +151,9 @@ fn nobody() -> Route {
         lane: 0,
         method: 0,
         traffic_class: None,
+        dscp: Dscp(0),
         stamp_one_in: 0,
+        flow_label: 0,
     }
 }
 
@@ -237,6 +242,7 @@ impl Roster {
             kept: Some(at),
             bind: plan.sources[*source as usize].bind,
             hold: false,
+            flow_labels: plan.sources[*source as usize].flow_labels,
         });
         let outfit = Outfit { lanes, ..next.outfit(plan, sockets.collect(), ports.collect(), settings) };
         (next, outfit)
@@ -310,13 +316,15 @@ impl Roster {
             {
                 bind.set_port(*identifier);
             }
-            ports.push(PortChange { kept, bind, hold: method == MethodKind::TcpSyn });
+            let (hold, flow_labels) = (method == MethodKind::TcpSyn, source.flow_labels);
+            ports.push(PortChange { kept, bind, hold, flow_labels });
         }
         for (old, place) in port_of.iter_mut().enumerate().filter(|(_, place)| **place == u16::MAX) {
             *place = ports.len() as u16; // more than 65535 are refused
             self.leaving_ports += 1;
-            let bind = way.former.sources[former.share.sources[old] as usize].bind;
-            ports.push(PortChange { kept: Some(old as u16), bind, hold: false });
+            let source = &way.former.sources[former.share.sources[old] as usize];
+            let (bind, flow_labels) = (source.bind, source.flow_labels);
+            ports.push(PortChange { kept: Some(old as u16), bind, hold: false, flow_labels });
         }
         (ports, port_of)
     }
@@ -384,8 +392,11 @@ impl Roster {
                 ssid
             }));
         }
-        for source in &former.share.sources {
-            let shape = &way.former.shapes[way.former.sources[*source as usize].shape as usize];
+        let of_sources = former.share.sources.iter().map(|source| way.former.sources[*source as usize].shape);
+        let of_flows = former.share.flows.iter().map(|flow| way.former.flows[*flow as usize].shape);
+        let in_use: BTreeSet<u32> = of_sources.chain(of_flows).collect();
+        for shape in in_use {
+            let shape = &way.former.shapes[shape as usize];
             if !way.plan.shapes.contains(shape) && !self.leaving_shapes.contains(shape) {
                 self.leaving_shapes.push(shape.clone());
             }
@@ -416,9 +427,11 @@ impl Roster {
             taken[number as usize] = true;
             let flow = way.former.flows[*index as usize];
             let source = &way.former.sources[flow.source as usize];
-            let shape = &way.former.shapes[source.shape as usize];
-            let mut shapes = way.plan.shapes.iter().chain(&self.leaving_shapes);
-            let method = shapes.position(|known| known == shape).unwrap_or_default() as u8;
+            let method_of = |shape: u32| {
+                let mut shapes = way.plan.shapes.iter().chain(&self.leaving_shapes);
+                shapes.position(|known| *known == way.former.shapes[shape as usize]).unwrap_or_default() as u8
+            };
+            let (reads, method) = (method_of(source.shape), method_of(flow.shape));
             let lane = self.lane_of_leaving(source.loss_threshold);
             self.leaving.push(Leaving {
                 number,
@@ -426,7 +439,9 @@ impl Roster {
                 to: way.former.targets[flow.target as usize].address,
                 socket: SocketId(carried.socket_of[usize::from(former.seats.of_flow[position])]),
                 port: carried.port_of[usize::from(former.share.flow_sockets[position])],
-                reader: Reader { lane, method },
+                reader: Reader { lane, method: reads },
+                method,
+                dscp: way.former.shapes[flow.shape as usize].dscp,
             });
         }
         let mut free = (0u32..).zip(taken).filter(|(_, taken)| !taken).map(|(number, _)| number);
@@ -608,15 +623,18 @@ impl Roster {
                 lane: seat.lane,
                 method: flow.shape as u8,
                 traffic_class: (shape.dscp != of_socket.dscp).then(|| shape.dscp.traffic_class()),
+                dscp: shape.dscp,
+                flow_label: 0, // nor is this
                 stamp_one_in: if settings.kernel_stamps { self.share.one_in(of_source.stamps) } else { 0 },
             };
             port_of[*number as usize] = *port;
         }
-        for Leaving { number, from, to, socket, port, reader } in &self.leaving {
-            let addressing = Addressing::new(SocketAddr::new(*from, 0), *to);
-            let (lane, method) = (reader.lane, reader.method);
-            routes[*number as usize] = Route { to: *to, addressing, socket: *socket, lane, method, ..nobody() };
-            port_of[*number as usize] = *port;
+        for leaving in &self.leaving {
+            let Leaving { number, from, to, socket, port, reader, method, dscp } = *leaving;
+            let addressing = Addressing::new(SocketAddr::new(from, 0), to);
+            let lane = reader.lane;
+            routes[number as usize] = Route { to, addressing, socket, lane, method, dscp, ..nobody() };
+            port_of[number as usize] = port;
         }
         (routes, port_of)
     }

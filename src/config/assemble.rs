@@ -11,7 +11,7 @@ use super::problem::{Place, Problems};
 use super::surroundings::Surroundings;
 use crate::probe::inflight;
 use crate::probe::shape::{Dscp, MethodKind};
-use crate::summary;
+use crate::summary::{self, PathKey};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
@@ -48,6 +48,14 @@ fn limits_of(plan: &Plan, problems: &mut Problems) {
         let what = format!("{} sockets asked, {} possible", plan.sources.len(), plan::MAX_SOURCES);
         problems.error(None, "port_groups", what, "lower a count");
     }
+    if plan.shapes.len() > plan::MAX_SHAPES {
+        let what = format!(
+            "{} kinds of probes asked, classes times sizes of all, {} possible",
+            plan.shapes.len(),
+            plan::MAX_SHAPES
+        );
+        problems.error(None, "ports", what, "name fewer classes or sizes");
+    }
     let slots: usize = plan.in_flight().iter().map(|ring| ring.slots).sum();
     if slots > plan::MAX_IN_FLIGHT {
         let what = format!("{slots} probes in flight asked, {} possible", plan::MAX_IN_FLIGHT);
@@ -55,9 +63,18 @@ fn limits_of(plan: &Plan, problems: &mut Problems) {
     }
 }
 
-/// Checks how many SYNs each target is to get, and gives the least limit. `shapes`: of each draft port, its shape.
-fn syn_limit(plan: &Plan, draft: &Draft, shapes: &HashMap<usize, u32>, problems: &mut Problems) -> Option<u32> {
-    let ports: HashMap<u32, &PortDraft> = shapes.iter().map(|(port, shape)| (*shape, &draft.ports[*port])).collect();
+/// Checks how many SYNs each target is to get, and gives the least limit. `shapes`: of each draft port, its shapes.
+fn syn_limit(
+    plan: &Plan,
+    draft: &Draft,
+    shapes: &HashMap<usize, Vec<Variant>>,
+    problems: &mut Problems,
+) -> Option<u32> {
+    let of_port = |(port, shapes): (&usize, &Vec<Variant>)| {
+        let port = &draft.ports[*port];
+        shapes.iter().map(move |variant| (variant.shape, port)).collect::<Vec<_>>()
+    };
+    let ports: HashMap<u32, &PortDraft> = shapes.iter().flat_map(of_port).collect();
     let mut asked: BTreeMap<IpAddr, (f64, &PortDraft)> = BTreeMap::new();
     for (test, flow) in plan.flows_by_test() {
         let Some(port) = ports.get(&flow.shape).filter(|port| port.shape.method == MethodKind::TcpSyn) else {
@@ -114,9 +131,6 @@ fn resolve(draft: &Draft, tests: &[Linked], surroundings: &impl Surroundings) ->
     })
 }
 
-/// A path's identity, as upstream's summaries plus method and class.
-type PathId = (IpAddr, IpAddr, MethodKind, Dscp);
-
 /// Whose ports a source port is one of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Protocol {
@@ -145,6 +159,15 @@ impl Protocol {
     }
 }
 
+/// One class and size of an entry of `ports`.
+#[derive(Clone, Copy, Debug)]
+struct Variant {
+    shape: u32,
+    dscp: Dscp,
+    /// See [`summary::Path::size`].
+    size: Option<u16>,
+}
+
 /// The lists of a plan, growing.
 struct Assembly<'d, S> {
     draft: &'d Draft,
@@ -152,13 +175,13 @@ struct Assembly<'d, S> {
     hosts: Hosts,
     problems: &'d mut Problems,
     plan: Plan,
-    shapes: HashMap<usize, u32>,
+    shapes: HashMap<usize, Vec<Variant>>,
     fixed_sources: HashMap<(Protocol, SocketAddr), u32>,
     /// Per protocol, family and fixed port: the addresses bound.
     bound: HashMap<(Protocol, Family, u16), (bool, IpAddr)>,
     /// Per draft target: its index in the plan by family, and by protocol, whose usual ports differ.
     targets: HashMap<(usize, usize), [Option<u32>; 6]>,
-    paths: HashMap<PathId, u32>,
+    paths: HashMap<PathKey, u32>,
     source_addresses: HashMap<(IpAddr, u32), Option<IpAddr>>,
     /// Mistakes about hosts already noted.
     noted: HashSet<(usize, usize)>,
@@ -250,12 +273,14 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
             }
             known => known.clone(),
         };
-        let shape = self.shape(port);
+        let variants = self.variants(port);
+        let Some(&Variant { shape: first, .. }) = variants.first() else { return };
         // the same for every source port of the item
         let mut legs = Vec::with_capacity(draft.targets[test.targets].targets.len());
         for index in 0..draft.targets[test.targets].targets.len() {
-            legs.extend(self.leg(test.targets, index, port_draft, &bind));
+            legs.extend(self.leg(test.targets, index, port_draft, &variants, &bind));
         }
+        let Some(zone) = self.zone(port_draft, &bind, &legs) else { return };
         let needs = |family| legs.iter().any(|leg: &Leg| leg.family == family);
         let families: Vec<Family> = [Family::V4, Family::V6].into_iter().filter(|&f| needs(f)).collect();
         for i in 0..item.count.value {
@@ -267,8 +292,8 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
                     _ if family == Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
                     _ => Ipv6Addr::UNSPECIFIED.into(),
                 };
-                let Some(source) = self.source(SocketAddr::new(ip, local_port), shape, port_draft, key) else { return };
-                if !seen.insert((source, shape)) {
+                let Some(source) = self.source(in_zone(ip, local_port, zone), first, port_draft, key) else { return };
+                if !seen.insert((source, first)) {
                     let what = format!(
                         "source port {local_port} is used twice in one test: its flows are probed twice a cycle"
                     );
@@ -276,17 +301,19 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
                 }
                 sources[family as usize] = source;
             }
-            self.plan.flows.extend(legs.iter().map(|leg| Flow {
-                source: sources[leg.family as usize],
-                target: leg.target,
-                shape,
-                path: leg.path,
-            }));
+            for (number, variant) in variants.iter().enumerate() {
+                self.plan.flows.extend(legs.iter().map(|leg| Flow {
+                    source: sources[leg.family as usize],
+                    target: leg.target,
+                    shape: variant.shape,
+                    path: leg.paths[number],
+                }));
+            }
         }
     }
 
     /// Where one target is reached from a port; `None` with a noted mistake.
-    fn leg(&mut self, group: usize, index: usize, port: &PortDraft, bind: &Bind) -> Option<Leg> {
+    fn leg(&mut self, group: usize, index: usize, port: &PortDraft, variants: &[Variant], bind: &Bind) -> Option<Leg> {
         let target = &self.draft.targets[group].targets[index];
         let key = || match self.draft.targets[group].place {
             Some(_) => format!("targets.{}[{index}].ip", self.draft.targets[group].name),
@@ -370,15 +397,49 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
         let last = self.last_by_address.entry(ip).or_insert((group, index));
         *last = (*last).max((group, index));
         let target_index = self.target(group, index, in_zone(ip, 0, zone), Protocol::of(port.shape.method));
-        let path = self.path((src, ip, port.shape.method, port.shape.dscp));
-        Some(Leg { family, target: target_index, path })
+        let of = |variant: &Variant| PathKey {
+            src,
+            dst: ip,
+            method: port.shape.method,
+            dscp: variant.dscp,
+            size: variant.size,
+        };
+        let paths = variants.iter().map(|variant| self.path(of(variant))).collect();
+        Some(Leg { family, target: target_index, zone, paths })
     }
 
-    fn shape(&mut self, port: usize) -> u32 {
-        *self.shapes.entry(port).or_insert_with(|| {
-            self.plan.shapes.push(self.draft.ports[port].shape.clone());
-            self.plan.shapes.len() as u32 - 1
-        })
+    fn variants(&mut self, port: usize) -> Vec<Variant> {
+        let shapes = &mut self.plan.shapes;
+        let known = self.shapes.entry(port).or_insert_with(|| {
+            let drafted = self.draft.ports[port].shapes().into_iter();
+            drafted
+                .map(|(shape, size)| {
+                    let dscp = shape.dscp;
+                    shapes.push(shape);
+                    Variant { shape: shapes.len() as u32 - 1, dscp, size }
+                })
+                .collect()
+        });
+        known.clone()
+    }
+
+    /// The zone a source is bound in: as written, else of a link-local address that of its first target in one; 0 for
+    /// none. `None` with a noted mistake.
+    fn zone(&mut self, port: &PortDraft, bind: &Bind, legs: &[Leg]) -> Option<u32> {
+        let Bind::Address(IpAddr::V6(ip)) = bind else { return Some(0) };
+        let Some(zone) = &port.zone else {
+            let of_targets = legs.iter().map(|leg| leg.zone).find(|zone| *zone != 0);
+            return Some(of_targets.filter(|_| ip.is_unicast_link_local()).unwrap_or(0));
+        };
+        match self.surroundings.zone(zone) {
+            Ok(zone) => Some(zone),
+            Err(e) => {
+                let what = format!("{} is no interface of this host: {e}", super::yaml::quote(zone));
+                let key = format!("ports.{}.ip", port.shape.port_name);
+                self.problems.error(port.ip.place, &key, what, "correct it");
+                None
+            }
+        }
     }
 
     fn target(&mut self, group: usize, index: usize, mut address: SocketAddr, protocol: Protocol) -> u32 {
@@ -397,12 +458,12 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
         })
     }
 
-    fn path(&mut self, id: PathId) -> u32 {
+    fn path(&mut self, id: PathKey) -> u32 {
         *self.paths.entry(id).or_insert_with(|| {
-            let (src, dst, method, dscp) = id;
+            let PathKey { src, dst, method, dscp, size } = id;
             // group and tags follow when every test is known
             let (group, tags) = (String::new(), Default::default());
-            self.plan.paths.push(summary::Path { src, dst, method, dscp, group, tags });
+            self.plan.paths.push(summary::Path { src, dst, method, dscp, size, group, tags });
             self.plan.paths.len() as u32 - 1
         })
     }
@@ -421,6 +482,8 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
                     "method"
                 } else if first.key != port.shape.key {
                     "key_file"
+                } else if source.flow_labels != port.flow_labels {
+                    "flow_label"
                 } else {
                     return Some(known);
                 };
@@ -443,7 +506,7 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
             }
         }
         let index = self.plan.sources.len() as u32;
-        self.plan.sources.push(Source { bind, shape, loss_threshold });
+        self.plan.sources.push(Source { bind, shape, loss_threshold, flow_labels: port.flow_labels });
         if bind.port() != 0 {
             self.fixed_sources.insert((protocol, bind), index);
         }
@@ -518,7 +581,10 @@ fn in_zone(ip: IpAddr, port: u16, zone: u32) -> SocketAddr {
 struct Leg {
     family: Family,
     target: u32,
-    path: u32,
+    /// Of a link-local target; else 0.
+    zone: u32,
+    /// By class and size.
+    paths: Vec<u32>,
 }
 
 /// Slots an in-flight ring needs: twice what may be in flight, a power of two.

@@ -4,7 +4,8 @@
 //! [`super::assemble`] turns it into a plan.
 
 use super::problem::Place;
-use crate::probe::shape::{Dscp, MethodKind, Pacing, Shape, StampPolicy};
+use crate::net::FlowLabels;
+use crate::probe::shape::{Dscp, MethodKind, Pacing, Shape, StampPolicy, Verify};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -64,9 +65,19 @@ pub(super) const SYN_LIMIT: u32 = 1000;
 pub(super) struct PortDraft {
     pub(super) place: Option<Place>,
     pub(super) ip: Located<Bind>,
+    /// The interface of a link-local `ip`, by name or number.
+    pub(super) zone: Option<String>,
     pub(super) port: u16,
     pub(super) timeout: Located<Duration>,
+    /// Of the classes and sizes, the first.
     pub(super) shape: Shape,
+    /// Classes, at least one: each is a flow of its own.
+    pub(super) classes: Vec<Dscp>,
+    /// Payloads, at least one: likewise.
+    pub(super) sizes: Vec<u16>,
+    /// Whether reflectors are asked for the class that reached them.
+    pub(super) verify: Verify,
+    pub(super) flow_labels: FlowLabels,
     /// SYNs per second to one target at most.
     pub(super) syn_limit: Located<u32>,
 }
@@ -77,6 +88,7 @@ impl PortDraft {
         PortDraft {
             place: None,
             ip: Located::default(Bind::Any(Some(Family::V4))),
+            zone: None,
             port: 0,
             timeout: Located::default(Duration::from_secs(1)),
             shape: Shape {
@@ -86,9 +98,29 @@ impl PortDraft {
                 size: MethodKind::Udp.sizes(false).usual,
                 stamps: StampPolicy::Auto,
                 key: None,
+                class_report: false,
             },
+            classes: vec![Dscp(0)],
+            sizes: vec![MethodKind::Udp.sizes(false).usual],
+            verify: Verify::Auto,
+            flow_labels: FlowLabels::Own,
             syn_limit: Located::default(SYN_LIMIT),
         }
+    }
+
+    /// What its probes look like: one shape per class and size, and the size that tells its path from others.
+    pub(super) fn shapes(&self) -> Vec<(Shape, Option<u16>)> {
+        let one = |dscp: Dscp, size: u16| {
+            let class_report = self.verify.asks(self.shape.method, self.shape.key.is_some(), size);
+            let shape = Shape { dscp, size, class_report, ..self.shape.clone() };
+            (shape, (self.sizes.len() > 1).then_some(size))
+        };
+        self.classes.iter().flat_map(|dscp| self.sizes.iter().map(|size| one(*dscp, *size))).collect()
+    }
+
+    /// Flows from one source port to one target.
+    pub(super) fn flows_per_leg(&self) -> u64 {
+        (self.classes.len() * self.sizes.len()) as u64
     }
 }
 

@@ -3,7 +3,7 @@
 //! The table drives reading (range, default), the detection of unknown keys and the check that
 //! `docs/configuration.md` is complete. Read [`Key`] first. Not responsible for conditions between keys.
 
-use crate::probe::shape::{LEAST_ECHO, LONGEST, MethodKind};
+use crate::probe::shape::{LEAST_ECHO, LONGEST, MethodKind, Verify};
 
 /// Who defined a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,8 @@ const fn key(
 pub const MAX_SIZE: u16 = LONGEST as u16;
 /// Payload of the shortest probe of any method; each has its own limits: [`MethodKind::sizes`].
 pub const MIN_SIZE: u16 = LEAST_ECHO as u16;
+/// Sizes of one entry of `ports` at most.
+pub const MAX_SIZES: usize = 16;
 /// SYNs per second to one target at most, whatever is asked.
 pub const MAX_SYN_LIMIT: u64 = 10_000_000;
 /// UDP ports from 1024 up: source ports one address can have without privileges.
@@ -111,8 +113,10 @@ pub const KEYS: &[Key] = &[
     key(PORT, "port", "", Whole(0.0, 65_535.0), "0", Upstream),
     key(PORT, "tos", "", Whole(0.0, 255.0), "0", Upstream),
     key(PORT, "timeout", "ms", Number(0.001, 60_000.0), "1000", Upstream),
-    key(PORT, "dscp", "", Text("0 to 63 or a name"), "DF", Ours),
+    key(PORT, "dscp", "", Text("0 to 63 or a name, or a list of them"), "DF", Ours),
     key(PORT, "size", "bytes", Whole(MIN_SIZE as f64, MAX_SIZE as f64), "44", Ours),
+    key(PORT, "verify_dscp", "", Words(&[Verify::NAMES[0].1, Verify::NAMES[1].1, Verify::NAMES[2].1]), "auto", Ours),
+    key(PORT, "flow_label", "", Words(&["per-flow", "zero"]), "per-flow", Ours),
     key(PORT, "tx_timestamps", "", Text("all, auto, off, or 1 to 1000000"), "auto", Ours),
     key(PORT, "method", "", Words(METHODS), "udp", Ours),
     key(PORT, "key_file", "", Text("path"), "(none)", Ours),

@@ -97,6 +97,8 @@ pub struct TestReport {
     pub pacing: &'static str,
     /// Classes, by name where they have one.
     pub classes: Vec<String>,
+    /// Bytes of payload.
+    pub sizes: Vec<u16>,
     /// How its probes ask, as in the configuration.
     pub methods: Vec<&'static str>,
     /// Probes per second to one target.
@@ -193,6 +195,7 @@ impl TestReport {
         let per_target = if targets.is_empty() { 0.0 } else { test.rate() / targets.len() as f64 };
         let mut classes: Vec<String> = Vec::new();
         let methods: BTreeSet<MethodKind> = shapes.iter().map(|shape| plan.shapes[*shape as usize].method).collect();
+        let sizes: BTreeSet<u16> = shapes.iter().map(|shape| plan.shapes[*shape as usize].size).collect();
         for shape in shapes {
             let dscp = plan.shapes[shape as usize].dscp;
             let name = dscp::name(dscp).map_or(dscp.0.to_string(), str::to_string);
@@ -212,6 +215,7 @@ impl TestReport {
                 Pacing::Poisson => "poisson",
             },
             classes,
+            sizes: sizes.into_iter().collect(),
             methods: methods.into_iter().map(MethodKind::name).collect(),
             probes_per_second_per_target: per_target,
             probes_per_second_per_source_port: if source_ports == 0 { 0.0 } else { test.rate() / source_ports as f64 },

@@ -30,6 +30,13 @@ pub enum Entry<'a> {
         /// When it left.
         at: Timestamp,
     },
+    /// The MTU of this host's own interface, for a datagram that was longer.
+    Mtu {
+        /// Where the datagram was going.
+        to: IpAddr,
+        /// Bytes with the IP header.
+        mtu: u32,
+    },
     /// An ICMP error.
     Icmp {
         /// Where the quoted datagram was going.
@@ -92,6 +99,7 @@ impl Reader {
         let socket = taken.socket;
         Some(match self.entry(taken.sizes)? {
             Entry::Stamp { key, at } => Event::Transmitted { socket, key: keys.key(socket, key)?, at },
+            Entry::Mtu { to, mtu } => Event::TooBigHere { socket, to, mtu },
             Entry::Icmp { to, reporter, meaning, quoted } => Event::Icmp { socket, to, reporter, meaning, quoted },
         })
     }
@@ -193,7 +201,9 @@ fn parse<'a>(quoted: &'a [u8], name: &[u8], control: &[u8]) -> Option<Entry<'a>>
         return Some(Entry::Stamp { key: u32::from_ne_bytes([d0, d1, d2, d3]), at: at? });
     }
     let meaning = match origin {
-        ORIGIN_LOCAL if errno == libc::EMSGSIZE => IcmpMeaning::TooBig(info),
+        ORIGIN_LOCAL if errno == libc::EMSGSIZE => {
+            return Some(Entry::Mtu { to: address::decode(name)?.ip(), mtu: info });
+        }
         ORIGIN_ICMP => IcmpMeaning::of(Version::V4, kind, code, info)?,
         ORIGIN_ICMP6 => IcmpMeaning::of(Version::V6, kind, code, info)?,
         _ => return None,

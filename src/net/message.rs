@@ -190,12 +190,13 @@ impl SendQueue {
         slot.payload.iov_len = length;
         slot.socket = datagram.socket;
         slot.key = datagram.key;
-        slot.header.msg_namelen = match socket.connected {
+        // another flow label travels with the address
+        slot.header.msg_namelen = match socket.connected && datagram.flow_label == socket.flow_label {
             true => 0,
             false => {
                 // raw IPv6 sockets take a port for a protocol
                 let to = if socket.has_ports { datagram.to } else { raw::with_port(datagram.to, 0) };
-                address::encode(to, socket.v6, &mut slot.name) as libc::socklen_t
+                address::encode(to, datagram.flow_label, socket.v6, &mut slot.name) as libc::socklen_t
             }
         };
         let mut controls = Writer::new(&mut slot.control.0);
@@ -324,6 +325,7 @@ mod tests {
             stamp: true,
             traffic_class: Some(0xb8),
             from: None,
+            flow_label: 0,
         };
         let at = queue.push(&datagram, &socket, |buffer| {
             buffer[..3].copy_from_slice(b"abc");

@@ -26,6 +26,9 @@ use crate::time::{Monotonic, Timestamp};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+/// [`Event::SendFailed`]'s error number for a datagram that this host's own interface is too narrow for.
+pub const TOO_LONG: i32 = nix::libc::EMSGSIZE;
+
 /// A socket of a worker's network, by its position in the list it was opened from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketId(pub u16);
@@ -54,6 +57,34 @@ impl TransmitStamps {
     }
 }
 
+/// IPv6 flow labels (RFC 6437) of a socket's datagrams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FlowLabels {
+    /// As the system's settings have it: Linux makes one from the five-tuple, anew after every start.
+    #[default]
+    System,
+    /// As each datagram says: [`Outgoing::flow_label`].
+    Own,
+    /// None: label 0.
+    Zero,
+}
+
+/// The flow label of what goes from one of this host's ports (identifiers) to a target: the same after every start, never
+/// 0; 0 for IPv4, which has none.
+///
+/// Routers that choose among equal paths by addresses and label alone (RFC 6438) so tell flows apart as those do that look
+/// at ports.
+pub fn flow_label(port: u16, to: SocketAddr) -> u32 {
+    let IpAddr::V6(ip) = to.ip() else { return 0 };
+    let bits = ip.to_bits();
+    let ports = u64::from(port) << 16 | u64::from(to.port());
+    let mixed = [(bits >> 64) as u64, bits as u64, ports].into_iter().fold(0, |so_far: u64, word| {
+        let mixed = (so_far ^ word ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ mixed >> 29
+    });
+    ((mixed >> 44) as u32).max(1)
+}
+
 /// What a socket shall be like. `SocketSpec::new(bind)` and then change fields.
 #[derive(Clone, Debug)]
 pub struct SocketSpec {
@@ -64,6 +95,8 @@ pub struct SocketSpec {
     /// The only address it will send to: then each datagram saves a route look-up, and the kernel drops what
     /// comes from elsewhere. Where there is no route yet the socket stays unconnected.
     pub connect: Option<SocketAddr>,
+    /// IPv6 flow labels.
+    pub flow_labels: FlowLabels,
     /// Traffic-class byte (DSCP << 2 | ECN) of datagrams that do not name their own.
     pub traffic_class: u8,
     /// Report the traffic-class byte of received datagrams.
@@ -91,6 +124,7 @@ impl SocketSpec {
             bind,
             transport: raw::Transport::Udp,
             connect: None,
+            flow_labels: FlowLabels::System,
             traffic_class: 0,
             receive_traffic_class: false,
             receive_hop_limit: false,
@@ -119,6 +153,8 @@ pub struct Outgoing {
     pub traffic_class: Option<u8>,
     /// Source address, when the socket is bound to a wildcard and the choice matters.
     pub from: Option<IpAddr>,
+    /// IPv6 flow label, 20 bits; 0 leaves it to the socket ([`FlowLabels`]).
+    pub flow_label: u32,
 }
 
 /// A datagram that came in. `payload` is only valid until the next event.
@@ -162,6 +198,16 @@ pub enum Event<'a> {
         key: u32,
         /// The error number.
         errno: i32,
+    },
+    /// This host's own interface carries no datagram as long as one of this socket's was; its [`Event::SendFailed`]
+    /// with [`TOO_LONG`] comes before.
+    TooBigHere {
+        /// Which socket should have sent it.
+        socket: SocketId,
+        /// Where the datagram was going.
+        to: IpAddr,
+        /// What the interface carries, bytes with the IP header.
+        mtu: u32,
     },
     /// An ICMP error came back for a datagram of this socket.
     Icmp {

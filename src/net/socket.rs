@@ -3,10 +3,10 @@
 
 use super::raw;
 use super::stamp_keys::Counted;
-use super::{SocketSpec, TransmitStamps};
+use super::{FlowLabels, SocketSpec, TransmitStamps, flow_label};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, getsockname, socket};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// An open socket and what the worker must know about it.
@@ -18,6 +18,8 @@ pub struct Socket {
     pub v6: bool,
     /// Whether it is connected: datagrams then need no address.
     pub connected: bool,
+    /// The flow label of what is sent without an address.
+    pub flow_label: u32,
     /// Local address, with the port the system chose.
     pub local: SocketAddr,
     /// Transmit stamps it was opened for.
@@ -45,6 +47,11 @@ pub struct Carried {
     pub keys: Option<Counted>,
 }
 
+/// Destination addresses carry flow labels (linux/in6.h).
+const IPV6_FLOWINFO_SEND: i32 = 33;
+/// The kernel makes flow labels by itself (linux/in6.h).
+const IPV6_AUTOFLOWLABEL: i32 = 70;
+
 /// `SO_TIMESTAMPING` flags (linux/net_tstamp.h).
 pub mod stamping {
     /// Stamp on transmit, by the driver.
@@ -61,7 +68,7 @@ pub mod stamping {
 
 impl Socket {
     /// Makes an open socket like `spec`, as far as that can be done without losing its port: class, transmit
-    /// stamps, receive buffer, ports that a raw one lets in, and whether a UDP one is connected. One that is to send to
+    /// stamps, flow labels, receive buffer, ports that a raw one lets in, and whether a UDP one is connected. One that is to send to
     /// more than the address it is connected to is unconnected, and one that is unconnected stays so.
     ///
     /// # Errors
@@ -86,9 +93,18 @@ impl Socket {
         if spec.transport != self.spec.transport {
             raw::refit(&self.fd, self.v6, &spec.transport).map_err(say("packet filter"))?;
         }
+        let relabelled = self.v6 && spec.flow_labels != self.spec.flow_labels;
+        if relabelled {
+            set_flow_labels(fd, spec.flow_labels).map_err(say("flow labels"))?;
+        }
         if self.connected && spec.connect != self.spec.connect {
             disconnect(fd).map_err(say("disconnect"))?;
             self.connected = false;
+        }
+        if let (true, true, Some(to)) = (self.connected, relabelled, spec.connect) {
+            self.flow_label = label(spec, self.local.port(), to);
+            let to = SockaddrStorage::from(labelled(to, self.flow_label));
+            connect(fd.as_raw_fd(), &to).map_err(|e| say("connect")(e.into()))?;
         }
         self.spec = SocketSpec { bind: self.spec.bind, ..spec.clone() };
         Ok(())
@@ -113,6 +129,24 @@ fn set_class(fd: BorrowedFd<'_>, v6: bool, v4_too: bool, class: u8) -> io::Resul
         set_option(fd, libc::IPPROTO_IP, libc::IP_TOS, &i32::from(class))?;
     }
     Ok(())
+}
+
+/// For an IPv6 socket. What the system would do by itself is not asked for again once it was refused.
+fn set_flow_labels(fd: BorrowedFd<'_>, labels: FlowLabels) -> io::Result<()> {
+    set_option(fd, libc::IPPROTO_IPV6, IPV6_FLOWINFO_SEND, &i32::from(labels == FlowLabels::Own))?;
+    match labels {
+        FlowLabels::Zero => set_option(fd, libc::IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, &0i32),
+        FlowLabels::System | FlowLabels::Own => Ok(()),
+    }
+}
+
+/// The flow label of what a connected socket sends.
+fn label(spec: &SocketSpec, port: u16, to: SocketAddr) -> u32 {
+    match spec.flow_labels {
+        // the port of a raw socket is none
+        FlowLabels::Own if !spec.transport.is_raw() => flow_label(port, to),
+        _ => 0,
+    }
 }
 
 /// `SO_RCVBUFFORCE` goes beyond `rmem_max` and needs `CAP_NET_ADMIN`; without it `SO_RCVBUF` is clipped silently.
@@ -182,6 +216,17 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
             .map_err(say("IPV6_V6ONLY"))?;
     }
     set_class(raw, v6, v4_too, spec.traffic_class).map_err(say("traffic class"))?;
+    // never in fragments: a probe shows what its size meets. What the kernel remembers of the path's MTU is not asked,
+    // or only the first probe after an error would leave
+    if v4_too {
+        set_option(raw, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_PROBE)
+            .map_err(say("IP_MTU_DISCOVER"))?;
+    }
+    if v6 {
+        set_option(raw, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, &libc::IPV6_PMTUDISC_PROBE)
+            .map_err(say("IPV6_MTU_DISCOVER"))?;
+        set_flow_labels(raw, spec.flow_labels).map_err(say("flow labels"))?;
+    }
     let reports = [
         (spec.receive_traffic_class, libc::IP_RECVTOS, libc::IPV6_RECVTCLASS, "receive traffic class"),
         (spec.receive_hop_limit, libc::IP_RECVTTL, libc::IPV6_RECVHOPLIMIT, "receive hop limit"),
@@ -216,7 +261,13 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
     } else {
         bind(fd.as_raw_fd(), &SockaddrStorage::from(bare(spec.bind))).map_err(|e| say("bind")(e.into()))?;
     }
-    let connected = spec.connect.is_some_and(|to| connect(fd.as_raw_fd(), &SockaddrStorage::from(bare(to))).is_ok());
+    let bound: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    let port = socket_addr(&bound).map_or(0, |local| local.port());
+    let flow_label = spec.connect.map_or(0, |to| label(spec, port, to));
+    let connected = spec.connect.is_some_and(|to| {
+        let to = labelled(bare(to), flow_label);
+        connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).is_ok()
+    });
     let local: SockaddrStorage = getsockname(fd.as_raw_fd())?;
     let local = bare(socket_addr(&local).unwrap_or(spec.bind));
     let granted = nix::sys::socket::getsockopt(&fd, nix::sys::socket::sockopt::RcvBuf).unwrap_or(0);
@@ -224,6 +275,7 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
         fd,
         v6,
         connected,
+        flow_label,
         local,
         transmit_stamps: spec.transmit_stamps,
         icmp_errors: spec.icmp_errors,
@@ -233,6 +285,16 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
         has_ports,
         ip_header: spec.transport.has_ip_header(v6),
     })
+}
+
+/// The address with a flow label, which travels in network order.
+fn labelled(address: SocketAddr, flow_label: u32) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) if flow_label != 0 => {
+            SocketAddrV6::new(*v6.ip(), v6.port(), flow_label.to_be(), v6.scope_id()).into()
+        }
+        other => other,
+    }
 }
 
 /// Turns receive stamps on, and transmit stamps as asked.

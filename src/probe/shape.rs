@@ -1,7 +1,7 @@
 //! What probes look like and when they are due, as values without optional parts.
 
 use crate::wire::llama::{go, python};
-use crate::wire::stamp::Mode;
+use crate::wire::stamp::{Mode, digest, tlv};
 use crate::wire::tcp;
 use std::sync::Arc;
 
@@ -81,6 +81,49 @@ pub const LEAST_ECHO: usize = 8;
 /// Data of an echo when not told: what ping(8) sends, so that the two compare.
 const USUAL_ECHO: usize = 56;
 
+/// Bytes of the shortest STAMP probe with room for the reflector's report of its class: the base packet, a Class of Service
+/// TLV, and with a key the TLVs' HMAC.
+pub const fn report_len(keyed: bool) -> u16 {
+    let (mode, hmac) = match keyed {
+        true => (Mode::Authenticated, tlv::HEADER_LEN + digest::LEN),
+        false => (Mode::Open, 0),
+    };
+    (mode.base_len() + tlv::HEADER_LEN + tlv::ClassOfService::LEN + hmac) as u16
+}
+
+/// Whether probes ask the reflector which class reached it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// Where there is room; probes of a class other than 0 are made long enough when no size is told.
+    #[default]
+    Auto,
+    /// Always; a size without room is a mistake.
+    On,
+    /// Never: as short as can be, for reflectors that do not like what they do not know.
+    Off,
+}
+
+impl Verify {
+    /// All of them, with their names in configurations.
+    pub const NAMES: [(Verify, &'static str); 3] = [(Verify::Auto, "auto"), (Verify::On, "on"), (Verify::Off, "off")];
+
+    /// Whether a probe of this size asks.
+    pub fn asks(self, method: MethodKind, keyed: bool, size: u16) -> bool {
+        self != Verify::Off && method == MethodKind::Udp && size >= report_len(keyed)
+    }
+
+    /// The size of probes when none is told.
+    pub fn usual_size(self, method: MethodKind, keyed: bool, classes: &[Dscp]) -> u16 {
+        let asks = method == MethodKind::Udp
+            && match self {
+                Verify::Auto => classes.iter().any(|class| *class != Dscp::default()),
+                Verify::On => true,
+                Verify::Off => false,
+            };
+        if asks { report_len(keyed) } else { method.sizes(keyed).usual }
+    }
+}
+
 /// Sizes of a method's probes, bytes of payload: of UDP, or of an echo's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
@@ -139,4 +182,6 @@ pub struct Shape {
     pub stamps: StampPolicy,
     /// Authenticated mode when present.
     pub key: Option<Arc<Key>>,
+    /// Ask the reflector which class reached it; only method `udp`, and only a size of [`report_len`] or more.
+    pub class_report: bool,
 }

@@ -12,7 +12,7 @@
 use super::calendar::parse_rfc3339;
 use super::record::{ExtremesRecord, FlowRecord, StampsRecord, StatisticsRecord, method_of, suspicion_of};
 use crate::probe::shape::Dscp;
-use crate::summary::{Counts, Extremes, FlowSummary, Path, Statistics, Summary};
+use crate::summary::{Counts, Extremes, FlowSummary, Path, Seen, Statistics, Summary};
 use crate::time::{StampSource, Wall};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -53,11 +53,13 @@ pub struct OwnedRecord {
     dst_ip: IpAddr,
     method: String,
     dscp: u8,
+    #[serde(default)]
+    size: Option<u16>,
     group: String,
     tags: BTreeMap<String, String>,
     sent: u64,
     replied: u64,
-    // versions before TCP and ICMP probes have none of these
+    // what has a default here is not in the records of every version
     #[serde(default)]
     syn_acks: u64,
     #[serde(default)]
@@ -67,9 +69,13 @@ pub struct OwnedRecord {
     lost_reverse: u64,
     refused: u64,
     #[serde(default)]
+    corrupted: u64,
+    #[serde(default)]
     prohibited: u64,
     #[serde(default)]
     time_exceeded: u64,
+    #[serde(default)]
+    too_big: u64,
     unreachable: u64,
     late: u64,
     duplicates: u64,
@@ -78,6 +84,26 @@ pub struct OwnedRecord {
     not_sent: u64,
     clock_stepped: u64,
     stamps_missing: u64,
+    #[serde(default)]
+    class_reports: u64,
+    #[serde(default)]
+    dscp_changed_forward: u64,
+    #[serde(default)]
+    dscp_changed_reverse: u64,
+    #[serde(default)]
+    dscp_changed_either: u64,
+    #[serde(default)]
+    dscp_seen_forward: Option<u8>,
+    #[serde(default)]
+    dscp_seen_reverse: Option<u8>,
+    #[serde(default)]
+    dscp_seen_either: Option<u8>,
+    #[serde(default)]
+    ecn_marked_forward: u64,
+    #[serde(default)]
+    ecn_marked_reverse: u64,
+    #[serde(default)]
+    mtu: Option<u32>,
     local_drops: u64,
     rtt_ms: Option<StatisticsRecord>,
     ipdv_ms: Option<ExtremesRecord>,
@@ -149,6 +175,8 @@ fn flow(flow: FlowRecord) -> Result<FlowSummary, ParseError> {
         lost: flow.lost,
         lost_forward: flow.lost_forward,
         lost_reverse: flow.lost_reverse,
+        dscp_changed_forward: flow.dscp_changed_forward,
+        dscp_changed_reverse: flow.dscp_changed_reverse,
         rtt: flow.rtt_ms.map(extremes),
     })
 }
@@ -163,9 +191,11 @@ impl OwnedRecord {
             ("lost", self.lost),
             ("lost_forward", self.lost_forward),
             ("lost_reverse", self.lost_reverse),
+            ("corrupted", self.corrupted),
             ("refused", self.refused),
             ("prohibited", self.prohibited),
             ("time_exceeded", self.time_exceeded),
+            ("too_big", self.too_big),
             ("unreachable", self.unreachable),
             ("late", self.late),
             ("duplicates", self.duplicates),
@@ -175,12 +205,19 @@ impl OwnedRecord {
             ("clock_stepped", self.clock_stepped),
             ("stamps_missing", self.stamps_missing),
             ("local_drops", self.local_drops),
+            ("class_reports", self.class_reports),
+            ("dscp_changed_forward", self.dscp_changed_forward),
+            ("dscp_changed_reverse", self.dscp_changed_reverse),
+            ("dscp_changed_either", self.dscp_changed_either),
+            ("ecn_marked_forward", self.ecn_marked_forward),
+            ("ecn_marked_reverse", self.ecn_marked_reverse),
         ];
         if let Some((key, count)) = counts.into_iter().find(|(_, count)| *count > MOST) {
             return Err(wrong(key, count, "above 2^53"));
         }
         let reported = self.refused + self.prohibited + self.time_exceeded + self.unreachable;
-        let without_answer = self.lost.checked_sub(reported);
+        let known = reported + self.corrupted + self.too_big;
+        let without_answer = self.lost.checked_sub(known);
         Ok(Counts {
             sent: self.sent + self.send_failed,
             replied: self.replied,
@@ -192,14 +229,34 @@ impl OwnedRecord {
             late: self.late,
             duplicates: self.duplicates,
             reordered: self.reordered,
+            corrupted: self.corrupted,
             refused: self.refused,
             prohibited: self.prohibited,
             time_exceeded: self.time_exceeded,
+            too_big: self.too_big,
             unreachable: self.unreachable,
             send_failed: self.send_failed,
             not_sent: self.not_sent,
             clock_stepped: self.clock_stepped,
             stamps_missing: self.stamps_missing,
+            class_reports: self.class_reports,
+            dscp_changed_forward: self.dscp_changed_forward,
+            dscp_changed_reverse: self.dscp_changed_reverse,
+            dscp_changed_either: self.dscp_changed_either,
+            ecn_marked_forward: self.ecn_marked_forward,
+            ecn_marked_reverse: self.ecn_marked_reverse,
+        })
+    }
+}
+
+impl OwnedRecord {
+    fn seen(&self) -> Result<Seen, ParseError> {
+        let seen = |key, dscp: Option<u8>| dscp.map(|dscp| class(key, dscp)).transpose();
+        Ok(Seen {
+            dscp_forward: seen("dscp_seen_forward", self.dscp_seen_forward)?,
+            dscp_reverse: seen("dscp_seen_reverse", self.dscp_seen_reverse)?,
+            dscp_either: seen("dscp_seen_either", self.dscp_seen_either)?,
+            mtu: self.mtu,
         })
     }
 }
@@ -209,12 +266,14 @@ impl TryFrom<OwnedRecord> for Summary {
 
     fn try_from(record: OwnedRecord) -> Result<Summary, ParseError> {
         let counts = record.counts()?;
+        let seen = record.seen()?;
         let method = method_of(&record.method);
         let path = Path {
             src: record.src_ip,
             dst: record.dst_ip,
             method: method.ok_or_else(|| wrong("method", &record.method, "no method of this version"))?,
             dscp: class("dscp", record.dscp)?,
+            size: record.size,
             group: record.group,
             tags: Arc::new(record.tags),
         };
@@ -238,6 +297,7 @@ impl TryFrom<OwnedRecord> for Summary {
             flows_with_loss: record.flows_with_loss,
             worst_flows: record.worst_flows.into_iter().map(flow).collect::<Result<_, _>>()?,
             reporter: record.reporter,
+            seen,
             // a suspicion of a later version cannot be named here; the summary is worth more than its name
             suspect: record.suspect.iter().filter_map(|name| suspicion_of(name)).collect(),
         })
@@ -321,7 +381,7 @@ mod tests {
 
     prop_compose! {
         fn a_summary()(
-            counts in prop::array::uniform17(0u64..1 << 50),
+            counts in prop::array::uniform25(0u64..1 << 50),
             statistics in prop::array::uniform2(prop::option::of(a_statistics())),
             extremes in prop::array::uniform5(prop::option::of(an_extremes())),
             addresses in prop::array::uniform4(any::<IpAddr>()),
@@ -337,18 +397,25 @@ mod tests {
             use Suspicion::*;
             let stamp = |index: usize| [StampSource::Hardware, StampSource::Kernel, StampSource::User][index];
             let [replied, syn_acks, resets, lost, lost_forward, lost_reverse, late, duplicates, reordered, refused, prohibited, time_exceeded,
-                unreachable, send_failed, not_sent, clock_stepped, stamps_missing] = counts;
+                unreachable, send_failed, not_sent, clock_stepped, stamps_missing, corrupted, too_big, class_reports, dscp_changed_forward,
+                dscp_changed_reverse, dscp_changed_either, ecn_marked_forward, ecn_marked_reverse] = counts;
             let counts = Counts {
                 sent: (replied + lost + send_failed) & ((1 << 53) - 1) | send_failed, replied, syn_acks, resets, lost: lost >> 1,
                 lost_forward, lost_reverse, late, duplicates, reordered, refused, prohibited, time_exceeded, unreachable,
-                send_failed, not_sent, clock_stepped, stamps_missing,
+                send_failed, not_sent, clock_stepped, stamps_missing, corrupted, too_big, class_reports, dscp_changed_forward,
+                dscp_changed_reverse, dscp_changed_either, ecn_marked_forward, ecn_marked_reverse,
             };
             let mut path = (*samples::path(&[])).clone();
             (path.src, path.dst, path.group, path.dscp) = (addresses[0], addresses[1], group, Dscp(dscp));
             path.tags = Arc::new(tags);
+            path.size = stamps[1].map(|size| size as u16);
+            let seen = Seen {
+                dscp_forward: stamps[0].map(|_| Dscp(dscp)), dscp_reverse: stamps[1].map(|_| Dscp(63 - dscp)),
+                dscp_either: stamps[1].map(|_| Dscp(dscp)), mtu: stamps[0].map(|_| flows),
+            };
             let flow = FlowSummary {
                 source: SocketAddr::new(addresses[2], ports[0]), target: SocketAddr::new(addresses[3], ports[1]),
-                dscp: Dscp(dscp), sent: replied, lost, lost_forward, lost_reverse, rtt: extremes[4],
+                dscp: Dscp(dscp), sent: replied, lost, lost_forward, lost_reverse, dscp_changed_forward, dscp_changed_reverse, rtt: extremes[4],
             };
             Summary {
                 path: Arc::new(path), interval, start: Wall(times[0]), end: Wall(times[1]), counts,
@@ -356,7 +423,7 @@ mod tests {
                 ipdv: extremes[0], owd_forward: extremes[1], owd_reverse: extremes[2], residence: extremes[3],
                 rtt_histogram: histogram, sent_by: stamps[0].map(stamp), received_by: stamps[1].map(stamp),
                 local_drops: late, flows, flows_with_loss, worst_flows: vec![flow],
-                reporter: stamps[0].map(|_| addresses[1]),
+                reporter: stamps[0].map(|_| addresses[1]), seen,
                 suspect: suspect.into_iter().map(|i| [LocalDrops, NotSent, StampsLost, ClockStep, TallyDropped][i]).collect(),
             }
         }
@@ -374,7 +441,7 @@ mod tests {
         }
 
         #[test]
-        fn any_value_is_taken_or_refused(key in 0usize..40, number in any::<f64>(), text in ".{0,20}") {
+        fn any_value_is_taken_or_refused(key in 0usize..60, number in any::<f64>(), text in ".{0,20}") {
             let object = serde_json::to_value(SummaryRecord::with_histogram(&samples::full())).expect("JSON");
             let Some(name) = object.as_object().and_then(|object| object.keys().nth(key)).cloned() else { return Ok(()) };
             for value in [json!(number), json!(text), json!([]), json!({})] {

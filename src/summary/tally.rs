@@ -4,9 +4,10 @@
 //! per path, small counters per flow. Not responsible for what belongs to which interval (the worker
 //! routes records) nor for merging workers (see [`super::interval`]). Read [`Tally`] first.
 
-use super::Counts;
 use super::histogram::Pages;
+use super::{Counts, Seen};
 use crate::probe::IntervalId;
+use crate::probe::class::ClassChange;
 use crate::probe::method::AnswerKind;
 use crate::probe::outcome::{Direction, Outcome, Record, Singleton};
 use crate::time::StampSource;
@@ -102,6 +103,8 @@ pub struct PathTally {
     pub received_by: Option<StampSource>,
     /// The node that sent the last ICMP error.
     pub reporter: Option<IpAddr>,
+    /// What else was seen last.
+    pub seen: Seen,
     touched: bool,
 }
 
@@ -124,6 +127,10 @@ pub struct FlowTally {
     pub lost_forward: u32,
     /// Of those: lost on the way back.
     pub lost_reverse: u32,
+    /// Probes whose DSCP was changed on the way to the reflector.
+    pub dscp_changed_forward: u32,
+    /// Replies whose DSCP was changed on the way back.
+    pub dscp_changed_reverse: u32,
 }
 
 impl FlowTally {
@@ -146,6 +153,8 @@ impl FlowTally {
         unanswered: 0,
         lost_forward: 0,
         lost_reverse: 0,
+        dscp_changed_forward: 0,
+        dscp_changed_reverse: 0,
     };
 }
 
@@ -283,6 +292,12 @@ impl Tally {
             }
             Outcome::Late => counts.late += 1,
             Outcome::Duplicate => counts.duplicates += 1,
+            Outcome::ClassReported => counts.class_reports += 1,
+            Outcome::ClassChanged(change) => tally.class_changed(&change, flow),
+            Outcome::Corrupted => {
+                counts.corrupted += 1;
+                flow.unanswered += 1;
+            }
             Outcome::Refused => {
                 counts.refused += 1;
                 flow.unanswered += 1;
@@ -295,6 +310,11 @@ impl Tally {
                 counts.time_exceeded += 1;
                 flow.unanswered += 1;
             }
+            Outcome::TooBig => {
+                counts.too_big += 1;
+                flow.unanswered += 1;
+            }
+            Outcome::MtuTold(mtu) => tally.seen.mtu = Some(mtu),
             Outcome::Unreachable => {
                 counts.unreachable += 1;
                 flow.unanswered += 1;
@@ -377,6 +397,25 @@ impl PathTally {
         self.sent_by = self.sent_by.max(other.sent_by);
         self.received_by = self.received_by.max(other.received_by);
         self.reporter = other.reporter.or(self.reporter);
+        self.seen = self.seen.followed_by(other.seen);
+    }
+
+    #[cold]
+    fn class_changed(&mut self, change: &ClassChange, flow: &mut FlowTally) {
+        let counts = &mut self.counts;
+        counts.dscp_changed_forward += u64::from(change.forward.is_some());
+        counts.dscp_changed_reverse += u64::from(change.reverse.is_some());
+        counts.dscp_changed_either += u64::from(change.either.is_some());
+        counts.ecn_marked_forward += u64::from(change.marked_forward);
+        counts.ecn_marked_reverse += u64::from(change.marked_reverse);
+        flow.dscp_changed_forward += u32::from(change.forward.is_some());
+        flow.dscp_changed_reverse += u32::from(change.reverse.is_some());
+        self.seen = self.seen.followed_by(Seen {
+            dscp_forward: change.forward,
+            dscp_reverse: change.reverse,
+            dscp_either: change.either,
+            mtu: None,
+        });
     }
 
     /// Adds a round trip; false when its T1 is of a worse kind than the path's others.
@@ -413,6 +452,7 @@ pub(super) fn lateness_histogram() -> Histogram<u32> {
 mod tests {
     use super::*;
     use crate::probe::FlowId;
+    use crate::probe::shape::Dscp;
     use crate::time::Delay;
 
     fn layout() -> Arc<Layout> {
@@ -448,8 +488,8 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_takes_48_bytes() {
-        assert!(size_of::<FlowTally>() <= 48);
+    fn a_flow_takes_56_bytes() {
+        assert!(size_of::<FlowTally>() <= 56);
     }
 
     #[test]
@@ -467,9 +507,24 @@ mod tests {
             (1, Outcome::LossDirected(Direction::Reverse)),
             (1, Outcome::Late),
             (0, Outcome::Duplicate),
+            (0, Outcome::Corrupted),
             (0, Outcome::Refused),
             (0, Outcome::Prohibited),
             (0, Outcome::TimeExceeded),
+            (0, Outcome::TooBig),
+            (0, Outcome::MtuTold(1400)),
+            (0, Outcome::ClassReported),
+            (
+                0,
+                Outcome::ClassChanged(ClassChange {
+                    forward: Some(Dscp(0)),
+                    reverse: Some(Dscp(8)),
+                    either: Some(Dscp(10)),
+                    marked_forward: true,
+                    marked_reverse: true,
+                }),
+            ),
+            (0, Outcome::ClassChanged(ClassChange { marked_reverse: true, ..ClassChange::default() })),
             (0, Outcome::Unreachable),
             (0, Outcome::Reported([192, 0, 2, 9].into())),
             (0, Outcome::SendFailed),
@@ -487,19 +542,35 @@ mod tests {
             late: 1,
             duplicates: 1,
             reordered: 1,
+            corrupted: 1,
             refused: 1,
             prohibited: 1,
             time_exceeded: 1,
+            too_big: 1,
             unreachable: 1,
             send_failed: 1,
             not_sent: 1,
             clock_stepped: 1,
             stamps_missing: 1,
+            class_reports: 1,
+            dscp_changed_forward: 1,
+            dscp_changed_reverse: 1,
+            dscp_changed_either: 1,
+            ecn_marked_forward: 1,
+            ecn_marked_reverse: 2,
         };
         let paths: Vec<(u32, Counts)> = tally.paths().map(|(path, tally)| (path, tally.counts)).collect();
         assert_eq!(paths, [(0, one_each)]);
         assert_eq!(tally.paths().next().and_then(|(_, path)| path.reporter), Some([192, 0, 2, 9].into()));
-        assert_eq!((tally.flows()[0].sent, tally.flows()[0].unanswered), (0, 4));
+        assert_eq!((tally.flows()[0].sent, tally.flows()[0].unanswered), (0, 6));
+        assert_eq!((tally.flows()[0].dscp_changed_forward, tally.flows()[0].dscp_changed_reverse), (1, 1));
+        let last = Seen {
+            dscp_forward: Some(Dscp(0)),
+            dscp_reverse: Some(Dscp(8)),
+            dscp_either: Some(Dscp(10)),
+            mtu: Some(1400),
+        };
+        assert_eq!(tally.paths().next().map(|(_, path)| path.seen), Some(last));
         assert_eq!((tally.flows()[1].sent, tally.flows()[1].unanswered), (1, 1));
         assert_eq!((tally.flows()[1].lost_forward, tally.flows()[1].lost_reverse), (1, 1));
     }

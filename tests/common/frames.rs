@@ -84,11 +84,15 @@ impl Frames {
         Frames { stop, reader: Some(reader) }
     }
 
-    /// Ends the capture and gives the TCP and ICMP packets seen, in order.
-    pub fn stop(mut self) -> Vec<Packet> {
+    /// Ends the capture and gives every frame seen, in order.
+    pub fn stop_raw(mut self) -> Vec<Vec<u8>> {
         self.stop.store(true, Ordering::Relaxed);
-        let frames = self.reader.take().unwrap().join().unwrap();
-        frames.iter().filter_map(|frame| packet(frame)).collect()
+        self.reader.take().unwrap().join().unwrap()
+    }
+
+    /// Ends the capture and gives the TCP and ICMP packets seen, in order.
+    pub fn stop(self) -> Vec<Packet> {
+        self.stop_raw().iter().filter_map(|frame| packet(frame)).collect()
     }
 }
 

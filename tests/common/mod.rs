@@ -12,5 +12,6 @@ pub mod frames;
 pub mod netns;
 pub mod nft;
 pub mod process;
+pub mod relay;
 pub mod thread;
 pub mod topology;

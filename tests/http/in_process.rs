@@ -49,6 +49,7 @@ fn summary(number: u32) -> Summary {
         dst: (0x0a01_0000 + number).to_be_bytes().into(),
         method: MethodKind::Udp,
         dscp: Dscp(0),
+        size: None,
         group: "far".into(),
         tags: Arc::default(),
     };
@@ -72,6 +73,7 @@ fn summary(number: u32) -> Summary {
         flows_with_loss: 0,
         worst_flows: Vec::new(),
         reporter: None,
+        seen: Default::default(),
         suspect: Vec::new(),
     }
 }

@@ -65,6 +65,7 @@ fn summary(n: u32, tags: &[(&str, &str)]) -> Summary {
             dst: "2001:db8::2".parse().expect("address"),
             method: MethodKind::Udp,
             dscp: Dscp(46),
+            size: None,
             group: "far".into(),
             tags: Arc::new(tags.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()),
         }),
@@ -101,9 +102,12 @@ fn summary(n: u32, tags: &[(&str, &str)]) -> Summary {
             lost: 10,
             lost_forward: 0,
             lost_reverse: 0,
+            dscp_changed_forward: 0,
+            dscp_changed_reverse: 0,
             rtt: None,
         }],
         reporter: None,
+        seen: Default::default(),
         suspect: vec![Suspicion::NotSent],
     }
 }
@@ -121,6 +125,7 @@ fn silent(n: u32) -> Summary {
         received_by: None,
         worst_flows: vec![],
         reporter: None,
+        seen: Default::default(),
         suspect: vec![],
         ..summary(n, &[])
     }

@@ -16,6 +16,7 @@
 use super::addressing::{Addressing, Ports, Quote};
 use super::{Answer, AnswerKind, Reply, Unreadable, pattern};
 use crate::probe::Seq;
+use crate::probe::class::SentBack;
 use crate::probe::shape::Shape;
 use crate::wire::checksum::Sum;
 use crate::wire::icmp::{Echo, EchoKind, EchoMessage, HEADER_LEN, Version};
@@ -139,6 +140,7 @@ impl IcmpEcho {
         Ok(Answer {
             reply: Reply { seq, reflector_seq: None, received: None, sent: None },
             kind: AnswerKind::Echo,
+            sent_back: SentBack::Copied,
             ports: Some(Ports { local: message.identifier(), remote: 0 }),
         })
     }
@@ -176,6 +178,7 @@ mod tests {
             size,
             stamps: StampPolicy::Off,
             key: None,
+            class_report: false,
         };
         Method::new(&shape, 7)
     }
@@ -206,6 +209,7 @@ mod tests {
         Answer {
             reply: Reply { seq: Seq(seq), reflector_seq: None, received: None, sent: None },
             kind: AnswerKind::Echo,
+            sent_back: SentBack::Copied,
             ports: Some(Ports { local: identifier, remote: 0 }),
         }
     }

@@ -14,10 +14,14 @@ mod tcp_syn;
 pub use addressing::{Addressing, Arrived, Ports, Quote};
 
 use super::Seq;
+use super::class::SentBack;
 use crate::probe::shape::{MethodKind, Shape};
 use crate::time::Wall;
 use crate::wire::icmp::Version;
 use crate::wire::stamp::ErrorEstimate;
+
+/// Octets of UDP's header.
+const UDP_HEADER_LEN: usize = 8;
 
 /// What a reply says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,8 @@ pub struct Answer {
     pub reply: Reply,
     /// How it answers.
     pub kind: AnswerKind,
+    /// With which class it was sent back.
+    pub sent_back: SentBack,
     /// The flow's ports as the reply has them, where the method's bytes hold them: they must be those of the
     /// probe's flow, since a raw socket's address has none.
     pub ports: Option<Ports>,
@@ -124,6 +130,14 @@ impl Method {
         }
     }
 
+    /// Bytes of a probe behind the IP header.
+    pub fn len_with_header(&self) -> usize {
+        match &self.0 {
+            Format::TcpSyn(_) | Format::IcmpEcho(_) => self.len(),
+            Format::Stamp(_) | Format::Llama(_) | Format::LlamaPython(_) => UDP_HEADER_LEN + self.len(),
+        }
+    }
+
     /// Never: a probe has bytes.
     pub fn is_empty(&self) -> bool {
         false
@@ -187,7 +201,21 @@ impl Method {
         match &self.0 {
             Format::TcpSyn(syn) => syn.read(arrived, bytes),
             Format::IcmpEcho(echo) => echo.read(Version::of(arrived.from), bytes),
-            _ => Ok(Answer { reply: self.read(bytes)?, kind: AnswerKind::Reflected, ports: None }),
+            Format::Stamp(stamp) => {
+                let reply = stamp.read(bytes)?;
+                Ok(Answer {
+                    kind: AnswerKind::Reflected,
+                    ports: None,
+                    sent_back: stamp.sent_back(&reply, bytes),
+                    reply,
+                })
+            }
+            Format::Llama(_) | Format::LlamaPython(_) => Ok(Answer {
+                reply: self.read(bytes)?,
+                kind: AnswerKind::Reflected,
+                sent_back: SentBack::AsAsked,
+                ports: None,
+            }),
         }
     }
 

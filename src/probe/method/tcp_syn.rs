@@ -25,6 +25,7 @@
 use super::addressing::{Addressing, Arrived, Ports, Quote};
 use super::{Answer, AnswerKind, Reply, Unreadable};
 use crate::probe::Seq;
+use crate::probe::class::SentBack;
 use crate::wire::checksum::Sum;
 use crate::wire::icmp::Version;
 use crate::wire::tcp::{self, Checked, Flags, QuotedTcp, Tcp, TcpSegment};
@@ -97,6 +98,7 @@ impl TcpSyn {
         Ok(Answer {
             reply: Reply { seq: Seq(segment.ack().wrapping_sub(1)), reflector_seq: None, received: None, sent: None },
             kind,
+            sent_back: SentBack::AsItPleased,
             ports: Some(Ports { local: segment.destination(), remote: segment.source() }),
         })
     }
@@ -141,6 +143,7 @@ mod tests {
             size: 44,
             stamps: StampPolicy::Off,
             key: None,
+            class_report: false,
         };
         Method::new(&shape, 7)
     }
@@ -221,7 +224,8 @@ mod tests {
                     let (arrived, bytes) = from_target(local, remote, flags, (99, ack));
                     let reply = Reply { seq: Seq(seq), reflector_seq: None, received: None, sent: None };
                     let ports = Some(Ports { local: local.port(), remote: remote.port() });
-                    assert_eq!(method().read_answer(&arrived, &bytes), Ok(Answer { reply, kind, ports }));
+                    let sent_back = SentBack::AsItPleased;
+                    assert_eq!(method().read_answer(&arrived, &bytes), Ok(Answer { reply, kind, sent_back, ports }));
                 }
             }
         }
