@@ -263,9 +263,9 @@ in flight       512      1024
 
 - path 127.0.0.1 → 127.0.0.3 EF
 
-                   before                                           after
-ports.wide         udp, timeout 1000 ms, EF, 44 bytes, stamps auto  udp, timeout 1000 ms, EF, 64 bytes, stamps auto
-test spread → far  32 flows, 4 cycles/s, periodic                   32 flows, 8 cycles/s, periodic
+                   before                                                          after
+ports.wide         udp, timeout 1000 ms, EF, 52 bytes, stamps auto, dscp verified  udp, timeout 1000 ms, EF, 64 bytes, stamps auto, dscp verified
+test spread → far  32 flows, 4 cycles/s, periodic                                  32 flows, 8 cycles/s, periodic
 
 needs a restart: api.bind: 127.0.0.1:5000 asked, none in use
 "

@@ -330,7 +330,7 @@ impl Roster {
     }
 
     /// By socket: which one it is of those there were. A UDP socket is its port's; a raw one is that of the same address,
-    /// method and loss threshold, else one of another threshold that would leave.
+    /// method, loss threshold and flow labels, else one of others that would leave.
     fn kept_sockets(&self, former: &Roster, ports: &[PortChange]) -> Vec<Option<u16>> {
         let mut own = HashMap::new();
         let mut raw: Vec<u16> = Vec::new();
@@ -341,7 +341,7 @@ impl Roster {
             }
         }
         let mut kept = vec![None; self.seats.seats.len()];
-        for same_threshold in [true, false] {
+        for alike in [true, false] {
             for (seat, kept) in self.seats.seats.iter().zip(&mut kept).filter(|(_, kept)| kept.is_none()) {
                 if seat.raw.is_none() {
                     let port = seat.sources.first().and_then(|port| ports.get(usize::from(*port)));
@@ -352,7 +352,8 @@ impl Roster {
                 let fits = |old: &u16| {
                     let old = &former.seats.seats[usize::from(*old)];
                     let known = former.rings[usize::from(old.lane)].loss_threshold;
-                    old.raw == seat.raw && (known == threshold || !same_threshold)
+                    let is_alike = known == threshold && old.flow_labels == seat.flow_labels;
+                    old.raw == seat.raw && (is_alike || !alike)
                 };
                 *kept = raw.iter().position(fits).map(|at| raw.swap_remove(at));
             }

@@ -8,7 +8,7 @@ use super::share::Share;
 use crate::config::Plan;
 use crate::config::plan::Source;
 use crate::net::raw::{self, Transport};
-use crate::net::{SocketSpec, TransmitStamps};
+use crate::net::{FlowLabels, SocketSpec, TransmitStamps};
 use crate::probe::shape::{MethodKind, Shape};
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -40,6 +40,8 @@ pub struct Seat {
     pub raw: Option<(MethodKind, SocketAddr)>,
     /// Which in-flight ring its probes are in.
     pub lane: u8,
+    /// Its IPv6 flow labels; of IPv4 there are none.
+    pub flow_labels: FlowLabels,
 }
 
 /// A worker's network sockets.
@@ -61,18 +63,28 @@ impl Seats {
             let flow = plan.flows[*flow as usize];
             let method = plan.shapes[flow.shape as usize].method;
             let lane = lanes[usize::from(*source)];
+            let labels = |local: SocketAddr| match local {
+                SocketAddr::V4(_) => FlowLabels::System,
+                SocketAddr::V6(_) => plan.sources[flow.source as usize].flow_labels,
+            };
             let is_raw = method == MethodKind::TcpSyn || method == MethodKind::Icmp && echo == EchoPath::Raw;
             let seat = if is_raw {
                 let mut local = plan.targets[flow.target as usize].address; // for its zone
                 local.set_ip(plan.paths[flow.path as usize].src);
                 local.set_port(0);
                 let raw = Some((method, local));
-                // few: one per source address, method and loss threshold
-                let known = seats.seats.iter().position(|seat| seat.raw == raw && seat.lane == lane);
-                known.unwrap_or_else(|| seats.add(Seat { sources: Vec::new(), raw, lane }))
+                let seat = Seat { sources: Vec::new(), raw, lane, flow_labels: labels(local) };
+                let is_alike = |known: &Seat| {
+                    (known.raw, known.lane, known.flow_labels) == (seat.raw, seat.lane, seat.flow_labels)
+                };
+                // few: one per source address, method, loss threshold and kind of flow labels
+                let known = seats.seats.iter().position(is_alike);
+                known.unwrap_or_else(|| seats.add(seat))
             } else {
-                *own[usize::from(*source)]
-                    .get_or_insert_with(|| seats.add(Seat { sources: Vec::new(), raw: None, lane }))
+                *own[usize::from(*source)].get_or_insert_with(|| {
+                    let flow_labels = labels(plan.sources[flow.source as usize].bind);
+                    seats.add(Seat { sources: Vec::new(), raw: None, lane, flow_labels })
+                })
             };
             if seated.insert((seat, *source)) {
                 seats.seats[seat].sources.push(*source);
