@@ -27,6 +27,7 @@ pub struct Capture {
 
 /// An IPv4 packet that was seen.
 #[derive(Clone, Debug)]
+#[allow(dead_code, reason = "each bench uses its part of it")]
 pub struct Seen {
     /// When, nanoseconds since 1970.
     pub at_ns: i64,
@@ -38,6 +39,8 @@ pub struct Seen {
     pub payload: Vec<u8>,
     /// The first byte after the IP header: for ICMP its type.
     pub first: u8,
+    /// All after the IP header; may be cut short.
+    pub transport: Vec<u8>,
 }
 
 impl Capture {
@@ -96,6 +99,7 @@ fn parse(file: &[u8]) -> Vec<Seen> {
             destination_port: u16::from_be_bytes([transport[2], transport[3]]),
             payload: transport[8..].to_vec(),
             first: transport[0],
+            transport: transport.to_vec(),
         });
     }
     seen

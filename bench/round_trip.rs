@@ -18,7 +18,7 @@ use common::topology::TwoHosts;
 use floor::Sender;
 use llama::collector::{Collector, Options};
 use llama::config::System;
-use llama::config::plan::{Single, Target};
+use llama::config::plan::{Probes, Single, Target};
 use llama::net::features::IoChoice;
 use llama::probe::shape::{Dscp, MethodKind, Pacing, Shape, StampPolicy};
 use llama::summary::Counts;
@@ -123,14 +123,15 @@ fn collector(bed: &Bed, io: IoChoice, stamps: StampPolicy) -> Measure {
                 source_ports: SOURCE_PORTS,
                 cycles_per_second: rate / f64::from(SOURCE_PORTS),
                 pacing: Pacing::Periodic,
-                shape: Shape {
+                probes: Probes::of(Shape {
                     port_name: String::new(),
                     method: MethodKind::Udp,
                     dscp: Dscp(0),
                     size: 44,
                     stamps,
                     key: None,
-                },
+                    class_report: false,
+                }),
                 bind: None,
                 loss_threshold: Duration::from_millis(200),
                 interval: Duration::from_millis(500),

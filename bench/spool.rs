@@ -154,6 +154,7 @@ fn path(n: u32) -> Arc<Path> {
         dst: std::net::Ipv4Addr::from(0x0a01_0000 + n).into(),
         method: MethodKind::Udp,
         dscp: Dscp(0),
+        size: None,
         group: "far".into(),
         tags: Arc::new(tags.into_iter().map(|(key, value)| (key.to_string(), value)).collect()),
     })
@@ -192,6 +193,8 @@ fn summary(path: &Arc<Path>, n: u32, random: &mut Random) -> Summary {
         flows: 64,
         flows_with_loss: 0,
         worst_flows: vec![],
+        reporter: None,
+        seen: Default::default(),
         suspect: vec![],
     }
 }

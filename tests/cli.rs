@@ -65,7 +65,7 @@ fn examples_are_valid() {
 
 #[test]
 fn a_usage_error_exits_2_and_names_flag_value_limit_and_remedy() {
-    let cases: [(&[&str], &[&str]); 23] = [
+    let cases: [(&[&str], &[&str]); 27] = [
         (&["ping"], &["TARGET"]),
         (&["ping", "h", "--source-ports", "70000"], &["--source-ports", "70000", "60000"]),
         (&["ping", "h", "--source-ports", "0"], &["--source-ports", "1 to 60000"]),
@@ -80,10 +80,14 @@ fn a_usage_error_exits_2_and_names_flag_value_limit_and_remedy() {
         (&["ping", "h", "--size", "37", "--method", "llama-python"], &["--size", "37", "36", "drop it"]),
         (&["ping", "h", "--key-file", "k", "--method", "llama"], &["--key-file", "llama", "drop one"]),
         (&["ping", "h", "--size", "9001"], &["--size", "9001", "9000"]),
-        (&["ping", "h", "--method", "icmp"], &["--method", "udp", "llama-python"]),
+        (&["ping", "h", "--method", "tcp"], &["--method", "udp", "llama-python", "tcp-syn", "icmp"]),
+        (&["ping", "h", "--tcp", "--icmp"], &["--tcp", "--icmp"]),
+        (&["ping", "h", "--tcp", "--size", "44"], &["--size", "SYN has no payload", "drop it"]),
+        (&["ping", "h", "--tcp", "--key-file", "k"], &["--key-file", "tcp-syn", "drop one"]),
+        (&["ping", "h", "--tcp", "--rate", "5000", "--syn-limit", "2000"], &["--rate", "5000", "2000", "--syn-limit"]),
         (&["ping", "h", "--timeout", "2m"], &["--timeout", "1ms to 60s"]),
         (&["ping", "h", "--duration", "10"], &["--duration", "unit is missing", "10s"]),
-        (&["ping", "h:0"], &["h:0", "1 to 65535"]),
+        (&["ping", "h:0"], &["port 0", "1 to 65535"]),
         (&["reflector", "--listen", "10.0.0.1"], &["--listen", "10.0.0.1:8100"]),
         (&["reflector", "--cores", "3-1"], &["--cores", "write 1-3"]),
         (&["reflector", "--max-pps", "0"], &["--max-pps", "leave the flag out"]),
@@ -259,9 +263,9 @@ in flight       512      1024
 
 - path 127.0.0.1 → 127.0.0.3 EF
 
-                   before                                           after
-ports.wide         udp, timeout 1000 ms, EF, 44 bytes, stamps auto  udp, timeout 1000 ms, EF, 64 bytes, stamps auto
-test spread → far  32 flows, 4 cycles/s, periodic                   32 flows, 8 cycles/s, periodic
+                   before                                                          after
+ports.wide         udp, timeout 1000 ms, EF, 52 bytes, stamps auto, dscp verified  udp, timeout 1000 ms, EF, 64 bytes, stamps auto, dscp verified
+test spread → far  32 flows, 4 cycles/s, periodic                                  32 flows, 8 cycles/s, periodic
 
 needs a restart: api.bind: 127.0.0.1:5000 asked, none in use
 "

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use llama::config::plan::{Single, Target};
+use llama::config::plan::{Probes, Single, Target};
 use llama::config::{self, ConfigError, Costs, Loaded, Plan, PlanReport, Surroundings, keys};
 use llama::probe::shape::{Dscp, MethodKind, Pacing, Shape, StampPolicy};
 use proptest::prelude::*;
@@ -72,7 +72,7 @@ fn check_integrity(plan: &Plan) {
         assert!(!path.src.is_unspecified());
         assert!(source.bind.ip().is_unspecified() || source.bind.ip() == path.src);
     }
-    let ids: HashSet<_> = plan.paths.iter().map(|path| (path.src, path.dst, path.method, path.dscp)).collect();
+    let ids: HashSet<_> = plan.paths.iter().map(|path| path.key()).collect();
     assert_eq!(ids.len(), plan.paths.len(), "paths are merged");
     let fixed: Vec<SocketAddr> = plan.sources.iter().map(|s| s.bind).filter(|bind| bind.port() != 0).collect();
     assert_eq!(fixed.iter().collect::<HashSet<_>>().len(), fixed.len(), "fixed ports are shared");
@@ -268,13 +268,14 @@ fn mistakes_are_named_with_place_and_remedy() {
         (port("port: 1.5"), "ports.default.port: 1.5 asked, whole numbers"),
         (port("port: 65534"), "port_groups.default[0].count: source ports 65534 to 65537 asked, 65535 is the last"),
         (port("size: 43"), "ports.default.size: 43 bytes asked, 44 to 9000 possible; raise it"),
-        (port("size: 9001"), "ports.default.size: 9001 bytes asked, 27 to 9000 possible; lower it"),
+        (port("size: 9001"), "ports.default.size: 9001 bytes asked, 8 to 9000 possible; lower it"),
         (
             port("{size: 111, key_file: /nonexistent}"),
             "ports.default.size: 111 bytes asked, an authenticated probe has 112",
         ),
         (port("key_file: /nonexistent"), "ports.default.key_file: cannot read /nonexistent"),
-        (port("method: tcp-syn"), "ports.default.method: `tcp-syn` is not available yet; use udp"),
+        (port("{method: tcp-syn, size: 44}"), "ports.default.size: 44 bytes asked, a SYN has no payload; remove it"),
+        ("targets: {default: [{ip: 'fe80::1'}]}".into(), "fe80::1 is link-local: it says nothing without"),
         (port("method: upd"), "ports.default.method: `upd` is unknown (did you mean `udp`?); use udp"),
         (port("tx_timestamps: 0"), "ports.default.tx_timestamps: `0` asked, all, auto, off, or one in 1"),
         (port("ip: 10.0.0.300"), "ports.default.ip: `10.0.0.300` is neither an address nor a host name"),
@@ -496,13 +497,14 @@ fn plans_from_code() {
         size: 44,
         stamps: StampPolicy::All,
         key: None,
+        class_report: false,
     };
     let single = Single {
         targets: vec![target("127.0.0.1:1", "a"), target("127.0.0.2:1", "b"), target("[::1]:1", "a")],
         source_ports: 3,
         cycles_per_second: 2.0,
         pacing: Pacing::Poisson,
-        shape: shape.clone(),
+        probes: Probes::of(shape.clone()),
         bind: None,
         loss_threshold: Duration::from_millis(200),
         interval: Duration::from_secs(1),

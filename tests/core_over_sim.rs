@@ -43,7 +43,15 @@ fn way(forward_ms: u64, reverse_ms: u64) -> Way {
 }
 
 fn send(network: &mut SimNetwork, key: u32, payload: &[u8]) {
-    let datagram = Outgoing { socket: SocketId(0), to: target(), key, stamp: true, traffic_class: None, from: None };
+    let datagram = Outgoing {
+        socket: SocketId(0),
+        to: target(),
+        key,
+        stamp: true,
+        traffic_class: None,
+        from: None,
+        flow_label: 0,
+    };
     network.outbox().send(&datagram, |buffer| {
         buffer[..payload.len()].copy_from_slice(payload);
         payload.len()
@@ -122,6 +130,7 @@ fn probe(host: Host, way: Way, stateful: bool, seconds: u64) -> (PathTally, Trut
             Event::SendFailed { key, .. } => {
                 ring.fail(Seq(key), Outcome::SendFailed, &mut record);
             }
+            Event::TooBigHere { .. } => unreachable!("there is no interface here"),
             Event::Icmp { quoted, .. } => {
                 let seq = Seq(u32::from_be_bytes(quoted[..4].try_into().expect("four bytes")));
                 ring.fail(seq, Outcome::Refused, &mut record);

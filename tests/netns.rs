@@ -53,7 +53,8 @@ fn count(report: &Value, key: &str) -> u64 {
 /// reply, also for a known reason.)
 fn assert_conserved(report: &Value) {
     assert_eq!(count(report, "sent"), count(report, "replied") + count(report, "lost"), "{report:#}");
-    assert!(count(report, "lost") >= count(report, "refused") + count(report, "unreachable"), "{report:#}");
+    let reported = ["refused", "prohibited", "time_exceeded", "unreachable"].map(|key| count(report, key));
+    assert!(count(report, "lost") >= reported.iter().sum(), "{report:#}");
     let flows = report["flows"].as_array().unwrap();
     for key in ["sent", "lost"] {
         assert_eq!(flows.iter().map(|flow| count(flow, key)).sum::<u64>(), count(report, key), "{key} in {report:#}");
@@ -407,7 +408,7 @@ fn a_port_where_nobody_listens_is_refused_ipv6() {
 }
 
 #[test]
-fn a_router_that_says_no_is_unreachable() {
+fn a_router_that_forbids_it_is_told_apart_and_named() {
     let net = Ecmp::new(1);
     net.near.sysctl("ipv4/icmp_ratelimit", "0");
     net.near.run_with_input(
@@ -423,7 +424,8 @@ fn a_router_that_says_no_is_unreachable() {
     assert_eq!(ping.status.code(), Some(1), "{ping:?}");
     let report = ping.json();
     assert_conserved(&report);
-    assert_counts(&report, &[("sent", 200), ("lost", 200), ("unreachable", 200), ("refused", 0)]);
+    assert_counts(&report, &[("sent", 200), ("lost", 200), ("prohibited", 200), ("unreachable", 0), ("refused", 0)]);
+    assert_eq!(report["reporter"], "192.0.2.254", "{report:#}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use llama::collector::ledger::{Closed, Ledger, Segment, Timetable};
 use llama::collector::outfit::Outfit;
 use llama::collector::progress::Progress;
 use llama::collector::roster::{Roster, Settings, Succession};
+use llama::collector::seats::EchoPath;
 use llama::collector::share;
 use llama::collector::turn::Turn;
 use llama::collector::worker::{Bare, Ended, Parts, Worker};
@@ -35,6 +36,9 @@ const START: Monotonic = Monotonic(1_000_000 * MS);
 const WALL: Wall = Wall(1_700_000_000_000 * MS);
 /// How often closed tallies are taken, and it is looked whether the old plan is settled.
 const LOOK: u64 = 50 * MS;
+/// ms without a network at most: what is due meanwhile must have room in flight until its replies come, and a ring
+/// has room for its loss threshold and 200 ms.
+const LONGEST_PAUSE: u64 = 300;
 /// Cycles per second of the test that is in every plan.
 const CORE_RATE: u64 = 20;
 
@@ -56,7 +60,10 @@ impl Surroundings for Lab {
 struct Variant {
     interval: u32,
     timeout: u32,
-    size: u32,
+    /// Of the others: classes and sizes as written, and whether the reflector is asked for the class.
+    classes: &'static str,
+    sizes: &'static str,
+    verify: &'static str,
     count: u32,
     fixed: u32,
     fixed_timeout: u32,
@@ -69,18 +76,39 @@ struct Variant {
 }
 
 fn variant() -> impl Strategy<Value = Variant> {
-    let kinds = (1u32..3, prop::sample::select(vec![200, 300, 700]), prop::sample::select(vec![44, 100]));
+    let looks = (
+        prop::sample::select(vec!["DF", "EF", "[DF, EF]", "[EF, AF21, DF]"]),
+        prop::sample::select(vec!["44", "100", "[44, 100]", "[100, 44, 1400]"]),
+        prop::sample::select(vec!["auto", "off"]),
+    );
+    let kinds = (1u32..3, prop::sample::select(vec![200, 300, 700]), looks);
     let counts = (1u32..5, 0u32..3, prop::sample::select(vec![300, 500]), prop::sample::select(vec![5, 20, 60]));
     let rest = (any::<bool>(), prop::collection::btree_set(1u8..6, 1..5), any::<bool>(), any::<bool>());
-    (kinds, counts, rest).prop_map(|((interval, timeout, size), (count, fixed, fixed_timeout, rate), rest)| {
+    (kinds, counts, rest).prop_map(|((interval, timeout, looks), (count, fixed, fixed_timeout, rate), rest)| {
         let (poisson, targets, mixed, core_last) = rest;
-        Variant { interval, timeout, size, count, fixed, fixed_timeout, rate, poisson, targets, mixed, core_last }
+        let (classes, sizes, verify) = looks;
+        Variant {
+            interval,
+            timeout,
+            classes,
+            sizes,
+            verify,
+            count,
+            fixed,
+            fixed_timeout,
+            rate,
+            poisson,
+            targets,
+            mixed,
+            core_last,
+        }
     })
 }
 
 impl Variant {
     fn plan(&self) -> Arc<Plan> {
-        let Variant { interval, timeout, size, count, fixed, fixed_timeout, rate, targets, .. } = self;
+        let Variant { interval, timeout, classes, sizes, verify, count, fixed, fixed_timeout, rate, targets, .. } =
+            self;
         let pacing = if self.poisson { "poisson" } else { "periodic" };
         let core = "  - {targets: core, port_group: core, rate_limit: core}\n";
         let mut tests =
@@ -96,7 +124,8 @@ impl Variant {
         };
         let text = format!(
             "summarization: {{interval: {interval}}}\n\
-             ports:\n  core: {{timeout: 300}}\n  x: {{timeout: {timeout}, size: {size}}}\n  \
+             ports:\n  core: {{timeout: 300, dscp: [DF, EF], size: [64, 1400]}}\n  \
+             x: {{timeout: {timeout}, dscp: {classes}, size: {sizes}, verify_dscp: {verify}}}\n  \
              fixed: {{port: 33000, timeout: {fixed_timeout}, dscp: EF}}\n\
              port_groups:\n  core: [{{port: core, count: 3}}]\n  other: [{{port: x, count: {count}}}{fixed_item}]\n\
              rate_limits:\n  core: {{cps: {CORE_RATE}}}\n  other: {{cps: {rate}}}\n\
@@ -125,7 +154,8 @@ struct Conditions {
 fn conditions() -> impl Strategy<Value = Conditions> {
     let way = (any::<u64>(), 0u64..80, 0u64..20, prop::sample::select(vec![0.0, 0.0, 0.2]));
     let stamps = prop::sample::select(vec![1u64, 50_000]);
-    let host = (stamps, prop::option::of(30u64..200), any::<bool>(), prop::sample::select(vec![0u64, 2, 90, 400]));
+    let host =
+        (stamps, prop::option::of(30u64..200), any::<bool>(), prop::sample::select(vec![0u64, 2, 90, LONGEST_PAUSE]));
     (way, host).prop_map(|((seed, delay_ms, jitter_ms, lost_on_the_way_back), host)| {
         let (stamp_delay_us, send_fails_every, clock_step, pause_ms) = host;
         Conditions {
@@ -141,13 +171,23 @@ fn conditions() -> impl Strategy<Value = Conditions> {
     })
 }
 
-/// What reached a target: source, target, sequence number.
-type Arrived = Arc<Mutex<Vec<(SocketAddr, SocketAddr, u32)>>>;
+/// A probe that reached a target.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    from: SocketAddr,
+    to: SocketAddr,
+    seq: u32,
+    class: u8,
+    size: usize,
+}
+
+/// What reached the targets.
+type Arrived = Arc<Mutex<Vec<Probe>>>;
 
 /// What came of it all.
 struct Outcome {
     summaries: Vec<Summary>,
-    arrived: Vec<(SocketAddr, SocketAddr, u32)>,
+    arrived: Vec<Probe>,
     progress: Arc<Progress>,
     wire: llama::net::sim::Truth,
     /// Series of sequence numbers that were begun.
@@ -211,7 +251,7 @@ impl Rest {
         let same = Matching::of(&self.plan, plan);
         let seated: Vec<Option<usize>> = same.sources.iter().map(|old| old.map(|_| 0)).collect();
         let share = share::redeal(plan, 1, &seated).remove(0);
-        let way = Succession { former: &self.plan, plan, same: &same };
+        let way = Succession { former: &self.plan, plan, same: &same, identifiers: &[] };
         let (roster, outfit) = self.roster.follow(&way, share, &self.settings, &mut self.random).unwrap();
         let cut = self.timetable.cut(at, plan.interval);
         self.merger.change(cut.first, paths(plan), vec![Arc::clone(&roster.layout)], coverage(plan));
@@ -237,7 +277,8 @@ fn peer(arrived: &Arrived) -> impl FnMut(&Arrival<'_>) -> Option<Vec<u8>> + Send
     move |arrival| {
         let probe = arrival.bytes;
         let seq = u32::from_be_bytes(probe[..4].try_into().unwrap());
-        arrived.lock().unwrap().push((arrival.from, arrival.to, seq));
+        let (class, size) = (arrival.traffic_class, probe.len());
+        arrived.lock().unwrap().push(Probe { from: arrival.from, to: arrival.to, seq, class, size });
         // RFC 8762 §4.3.1, stateless: the sender's sequence and timestamp come back, without T2 and T3 of our own
         let mut reply = probe.to_vec();
         reply[16..44].fill(0);
@@ -252,9 +293,9 @@ fn run(plans: &[(u64, Arc<Plan>)], weather: &Conditions) -> Outcome {
     let first = &plans[0].1;
     let (closed_out, closed) = unbounded();
     let (back, back_in) = bounded(128);
-    let settings = Settings { kernel_stamps: true, in_flight: None, clock: None };
+    let settings = Settings { kernel_stamps: true, in_flight: None, clock: None, echo: EchoPath::Raw };
     let mut random = Random::new(weather.seed);
-    let way = Succession { former: first, plan: first, same: &Matching::none(first) };
+    let way = Succession { former: first, plan: first, same: &Matching::none(first), identifiers: &[] };
     let (roster, outfit) =
         Roster::new(0, &mut random).follow(&way, share::deal(first, 1).remove(0), &settings, &mut random).unwrap();
     let mut host = Host { send_fails_every: weather.send_fails_every, ..Host::default() };
@@ -395,6 +436,9 @@ fn check(plans: &[(u64, Arc<Plan>)], weather: &Conditions) -> Result<(), TestCas
     prop_assert_eq!(all.left(), arrived.len() as u64);
     prop_assert_eq!(all.lost, wire.dropped_reverse);
     prop_assert_eq!((all.not_sent, all.late, all.duplicates, all.refused), (0, 0, 0, 0));
+    // everything comes back as it went, of the plan before too
+    let changed = all.dscp_changed_forward + all.dscp_changed_reverse + all.dscp_changed_either;
+    prop_assert_eq!((changed, all.corrupted, all.too_big), (0, 0, 0));
     prop_assert_eq!((progress.unasked.get(), progress.unreadable.get(), progress.given_up.get()), (0, 0, 0));
     prop_assert_eq!(all.stamps_missing, 0, "stamps find their probes across networks");
     prop_assert!(weather.clock_step || all.clock_stepped == 0);
@@ -411,21 +455,21 @@ fn check(plans: &[(u64, Arc<Plan>)], weather: &Conditions) -> Result<(), TestCas
     }
     // sequence numbers: as many series as there were new rings, none of which skips or repeats
     if weather.send_fails_every.is_none() {
-        let numbers: Vec<u32> = arrived.iter().map(|(.., seq)| *seq).collect();
+        let numbers: Vec<u32> = arrived.iter().map(|probe| probe.seq).collect();
         let distinct: BTreeSet<u32> = numbers.iter().copied().collect();
         prop_assert_eq!(distinct.len(), numbers.len());
         prop_assert!(runs(numbers) <= outcome.series, "gaps in the sequence numbers");
-        // the core is in every plan, from three ports, at its pace: as if nothing else had changed
+        // the core is in every plan, from three ports in two classes and sizes, at its pace: as if nothing else had
+        // changed
         let core = SocketAddr::from(([203, 0, 113, 1], 8100));
-        let mut of_port: BTreeMap<u16, u64> = BTreeMap::new();
-        arrived
-            .iter()
-            .filter(|(_, to, _)| *to == core)
-            .for_each(|(from, ..)| *of_port.entry(from.port()).or_default() += 1);
+        let mut of_flow: BTreeMap<(u16, u8, usize), u64> = BTreeMap::new();
+        for probe in arrived.iter().filter(|probe| probe.to == core) {
+            *of_flow.entry((probe.from.port(), probe.class, probe.size)).or_default() += 1;
+        }
         let due = outcome.end.since(START) * CORE_RATE / (1_000 * MS);
-        prop_assert_eq!(of_port.len(), 3, "{:?}", of_port);
+        prop_assert_eq!(of_flow.len(), 3 * 2 * 2, "{:?}", of_flow);
         // one due at the end may not have left; a flow's turn moves within its cycle
-        prop_assert!(of_port.values().all(|sent| sent.abs_diff(due) <= 2), "{:?}, {} due", of_port, due);
+        prop_assert!(of_flow.values().all(|sent| sent.abs_diff(due) <= 2), "{:?}, {} due", of_flow, due);
     }
     Ok(())
 }
@@ -448,7 +492,9 @@ fn a_reload_to_and_fro_gives_the_counts_of_a_run_without() {
     let one = Variant {
         interval: 1,
         timeout: 300,
-        size: 44,
+        classes: "[DF, AF21]",
+        sizes: "44",
+        verify: "auto",
         count: 2,
         fixed: 2,
         fixed_timeout: 300,
@@ -470,9 +516,11 @@ fn a_reload_to_and_fro_gives_the_counts_of_a_run_without() {
         clock_step: false,
         pause_ms: 0,
     };
+    type Flow = (u16, SocketAddr, u8, usize);
+    let flow = |probe: &Probe| -> Flow { (probe.from.port(), probe.to, probe.class, probe.size) };
     let sent = |outcome: &Outcome| {
-        let mut sent: BTreeMap<(u16, SocketAddr), u64> = BTreeMap::new();
-        outcome.arrived.iter().for_each(|(from, to, _)| *sent.entry((from.port(), *to)).or_default() += 1);
+        let mut sent: BTreeMap<Flow, u64> = BTreeMap::new();
+        outcome.arrived.iter().for_each(|probe| *sent.entry(flow(probe)).or_default() += 1);
         sent
     };
     let alone = run(&[(7_000, one.clone())], &calm);
@@ -480,8 +528,8 @@ fn a_reload_to_and_fro_gives_the_counts_of_a_run_without() {
     assert_eq!(alone.end, reloaded.end);
     // the test that is in all plans does not notice: flow by flow in the same order
     let core = SocketAddr::from(([203, 0, 113, 1], 8100));
-    let order = |outcome: &Outcome| -> Vec<u16> {
-        outcome.arrived.iter().filter(|(_, to, _)| *to == core).map(|(from, ..)| from.port()).collect()
+    let order = |outcome: &Outcome| -> Vec<Flow> {
+        outcome.arrived.iter().filter(|probe| probe.to == core).map(flow).collect()
     };
     assert!(order(&alone).len() >= 400);
     assert_eq!(order(&alone), order(&reloaded));

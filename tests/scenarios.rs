@@ -65,7 +65,7 @@ use llama::collector::worker::{Bare, Ended, Parts, Reader, Route};
 use llama::net::sim::{Host, Jitter, Link, Loss, SimClock, SimNetwork, StampQuality, Truth, Way};
 use llama::net::{IcmpMeaning, SocketId, SocketSpec, TransmitStamps};
 use llama::probe::inflight::InFlight;
-use llama::probe::method::Method;
+use llama::probe::method::{Addressing, Method};
 use llama::probe::random::Random;
 use llama::probe::schedule::{Schedule, Sweep};
 use llama::probe::shape::{Dscp, Key, MethodKind, Pacing, Shape, StampPolicy};
@@ -436,6 +436,7 @@ impl Scenario {
             dst: self.probing.target.ip(),
             method: self.probing.method(),
             dscp: Dscp(0),
+            size: None,
             group: "g".to_owned(),
             tags: Arc::default(),
         }
@@ -458,14 +459,18 @@ impl Scenario {
             size,
             stamps: StampPolicy::All,
             key: self.probing.key.as_ref().map(|key| Arc::new(Key(key.clone().into_bytes()))),
+            class_report: false,
         };
         let sweep = Sweep { flows: 0..flows, cycles_per_second: rate / f64::from(flows), pacing };
         let route = |socket| Route {
             to: target,
+            addressing: Addressing::new(target, target), // nothing to UDP
             socket: SocketId(socket),
             lane: 0,
             method: 0,
             traffic_class: None,
+            dscp: Dscp(0),
+            flow_label: 0,
             stamp_one_in: stamps,
         };
         Parts {
@@ -533,6 +538,8 @@ fn assert_progress_agrees(progress: &Progress, summary: &Summary) {
         ("lateness", lateness.iter().sum(), counts.sent),
         ("replied", progress.replied.get(), counts.replied),
         ("lost", progress.lost.get(), counts.lost),
+        ("corrupted", progress.corrupted.get(), counts.corrupted),
+        ("too_big", progress.too_big.get(), counts.too_big),
         ("refused", progress.refused.get(), counts.refused),
         ("unreachable", progress.unreachable.get(), counts.unreachable),
         ("send_failed", progress.send_failed.get(), counts.send_failed),
@@ -559,6 +566,8 @@ fn values(summary: &Summary, truth: &Truth, progress: &Progress) -> BTreeMap<&'s
         ("late", c.late),
         ("duplicates", c.duplicates),
         ("reordered", c.reordered),
+        ("corrupted", c.corrupted),
+        ("too_big", c.too_big),
         ("refused", c.refused),
         ("unreachable", c.unreachable),
         ("send_failed", c.send_failed),

@@ -238,3 +238,37 @@ fn it_does_not_answer_another_key() {
     assert_eq!(ping.status.code(), Some(1), "{ping:?}");
     assert_eq!(ping.json()["replied"], 0, "{ping:?}");
 }
+
+/// A report of the peer's, with a rule on its host that rewrites DSCP as probes come in or replies go out.
+fn it_reports_classes(target: IpAddr, flags: &[&str], peer: &[&str], hook: &str, matching: &str) -> Value {
+    let hosts = TwoHosts::new();
+    let _peer = peer_reflects(&hosts.target, target, peer);
+    let family = if target.is_ipv4() { "ip" } else { "ip6" };
+    let (table, set) = ("table inet class", format!("udp {matching} {PORT} {family} dscp set cs1"));
+    let hook = format!("chain c {{ type filter hook {hook} priority raw; {set}; }}");
+    hosts.target.run_with_input("nft", &["-f", "-"], &format!("{table} {{ {hook}; }}\n"));
+    let report = our_ping(&hosts.prober, target, &[&["--dscp", "EF"], flags].concat()).success().json();
+    assert_all_replied(&report);
+    assert_eq!(report["class_reports"], 1000, "{report:#}");
+    assert_eq!(report["corrupted"], 0, "{report:#}");
+    report
+}
+
+#[test]
+fn it_reports_the_class_that_reached_it() {
+    for (target, sized) in [(TwoHosts::TARGET_V4, "52"), (TwoHosts::TARGET_V6, "300")] {
+        let report = it_reports_classes(target, &["--size", sized], &[], "prerouting", "dport");
+        assert_eq!((&report["dscp_changed_forward"], &report["dscp_seen_forward"]), (&1000.into(), &8.into()));
+        assert_eq!(report["dscp_changed_reverse"], 0, "{report:#}");
+    }
+}
+
+#[test]
+fn it_replies_in_the_class_asked_for() {
+    let key = key_file(KEY);
+    let key = key.path().to_str().unwrap();
+    let peer = ["--auth-mode", "A", "--hmac-key-file", key];
+    let report = it_reports_classes(TwoHosts::TARGET_V4, &["--key-file", key], &peer, "output", "sport");
+    assert_eq!((&report["dscp_changed_reverse"], &report["dscp_seen_reverse"]), (&1000.into(), &8.into()));
+    assert_eq!(report["dscp_changed_forward"], 0, "{report:#}");
+}

@@ -5,9 +5,11 @@
 
 #![allow(rustdoc::broken_intra_doc_links)] // these texts are shown as help: [::] is an address there
 
-use super::values::{self, CoreList, Destination};
+use super::values::{self, CoreList, DEFAULT_PORT, Destination};
+use crate::config::keys::MAX_SIZES;
+use crate::net::FlowLabels;
 use crate::net::features::IoChoice;
-use crate::probe::shape::{Dscp, MethodKind, Sizes, StampPolicy};
+use crate::probe::shape::{Dscp, MethodKind, Sizes, StampPolicy, Verify, report_len};
 use crate::wire::REFLECTOR_PORTS;
 use crate::wire::llama::python;
 use clap::error::ErrorKind;
@@ -113,12 +115,19 @@ pub enum Mode {
       The reflector there is of the older LLAMA
   llama ping 2001:db8::7 --dscp EF --size 1400 --json > result.json
       A class of service with large probes, for a script
+  llama ping 192.0.2.7 --dscp 0,AF21,EF --size 64,1400
+      Three classes and two sizes side by side, and whether each class arrives as it was sent
+  llama ping --tcp router1:179
+      No agent there: SYNs, answered by a SYN-ACK or a RST; needs CAP_NET_RAW (scripts/grant-caps)
+  llama ping --icmp fe80::1%eth0
+      No agent there: echo requests, over raw sockets or, without the privilege, ping sockets
 
-The other end runs `llama reflector`, or any STAMP (RFC 8762) or TWAMP Light reflector: port 862 then.
+The other end runs `llama reflector`, or any STAMP (RFC 8762) or TWAMP Light reflector: port 862 then. With --tcp
+and --icmp it is any host.
 Exit status: 0 when a reply came, 1 when none did, 2 when the command line is wrong or nothing could be measured.")]
 pub struct PingArgs {
     /// Address or name of the reflector; [ADDR]:PORT for IPv6 with a port; PORT is 8100 when left out (60000 with
-    /// --method llama-python)
+    /// --method llama-python, 0 with --tcp)
     #[arg(value_name = "TARGET[:PORT]", value_hint = ValueHint::Hostname)]
     pub target: Destination,
     /// Probes to send in all, over all flows [default: 1000]
@@ -139,16 +148,33 @@ pub struct PingArgs {
     /// Source address [default: what the routing table says]
     #[arg(long, value_name = "ADDR")]
     pub source: Option<IpAddr>,
-    /// Class of the probes and of their replies: name (EF, AF41, CS6, LE) or code point 0 to 63
-    #[arg(long, value_name = "CLASS", value_parser = values::dscp, default_value = "0")]
-    pub dscp: Dscp,
+    /// Class of the probes and of their replies: name (EF, AF41, CS6, LE) or code point 0 to 63; several are measured
+    /// side by side
+    #[arg(long, value_name = "CLASS[,…]", value_parser = values::dscp, default_value = "0", value_delimiter = ',')]
+    pub dscp: Vec<Dscp>,
+    /// Ask the reflector which class reached it: on, off, or auto, where there is room
+    #[arg(long, value_name = "WHEN", value_parser = values::verify(), default_value = "auto")]
+    pub verify_dscp: Verify,
+    /// IPv6 flow labels: per-flow, made from port and target, or zero
+    #[arg(long, value_name = "HOW", value_parser = values::flow_labels(), default_value = "per-flow")]
+    pub flow_label: FlowLabels,
     /// How a probe asks; llama and llama-python are for reflectors of the older LLAMA, written in Go and in Python
     #[arg(long, value_name = "METHOD", value_parser = values::method(), default_value = "udp")]
     pub method: MethodKind,
-    /// UDP payload of a probe in bytes, 44 to 9000 (from 112 with --key-file, from 27 with --method llama) [default: as
-    /// short as possible, 1028 with --method llama]
-    #[arg(long, short, value_name = "BYTES", value_parser = values::size)]
-    pub size: Option<u16>,
+    /// Send TCP SYNs, as --method tcp-syn: any host answers, by a SYN-ACK or a RST
+    #[arg(long, conflicts_with_all = ["icmp", "method"])]
+    pub tcp: bool,
+    /// Send ICMP echo requests, as --method icmp
+    #[arg(long, conflicts_with = "method")]
+    pub icmp: bool,
+    /// SYNs per second to the target at most, with --tcp; its table of half-open connections is small
+    #[arg(long, value_name = "PER_SECOND", value_parser = values::syn_limit, default_value = "1000")]
+    pub syn_limit: u32,
+    /// Payload of a probe in bytes, 44 to 9000 (from 112 with --key-file, from 27 with --method llama, from 8 with
+    /// --icmp); several are measured side by side; never sent in fragments [default: as short as possible, 1028 with
+    /// --method llama, 56 with --icmp]
+    #[arg(long, short, value_name = "BYTES[,…]", value_parser = values::size, value_delimiter = ',')]
+    pub size: Vec<u16>,
     /// Loss threshold: a probe without a reply for so long is lost; 1ms to 60s
     #[arg(long, short, value_name = "TIME", value_parser = values::loss_threshold, default_value = "1s")]
     pub timeout: Duration,
@@ -193,20 +219,33 @@ impl PingArgs {
         Duration::try_from_secs_f64(self.probes() as f64 / self.rate).unwrap_or(Duration::MAX)
     }
 
-    /// UDP payload of a probe, bytes.
-    pub fn payload(&self) -> u16 {
-        self.size.unwrap_or_else(|| self.sizes().usual)
+    /// How a probe asks.
+    pub fn method(&self) -> MethodKind {
+        match (self.tcp, self.icmp) {
+            (true, _) => MethodKind::TcpSyn,
+            (_, true) => MethodKind::Icmp,
+            _ => self.method,
+        }
+    }
+
+    /// Payloads of probes, bytes; at least one.
+    pub fn payloads(&self) -> Vec<u16> {
+        if !self.size.is_empty() {
+            return self.size.clone();
+        }
+        vec![self.verify_dscp.usual_size(self.method(), self.key_file.is_some(), &self.dscp)]
     }
 
     fn sizes(&self) -> Sizes {
-        self.method.sizes(self.key_file.is_some())
+        self.method().sizes(self.key_file.is_some())
     }
 
-    /// The reflector's port.
+    /// The target's port; 0 with ICMP.
     pub fn port(&self) -> u16 {
-        self.target.port.unwrap_or(match self.method {
+        self.target.port.unwrap_or(match self.method() {
             MethodKind::Udp | MethodKind::Llama => values::DEFAULT_PORT,
             MethodKind::LlamaPython => python::DEFAULT_PORT,
+            MethodKind::TcpSyn | MethodKind::Icmp => 0,
         })
     }
 
@@ -219,35 +258,86 @@ impl PingArgs {
                 self.source_ports, self.source_port
             ));
         }
+        self.check_method()?;
         let ports = u32::from(self.source_port)..=last;
         if self.source_port != 0
+            && self.method().is_udp()
             && let Some(port) = REFLECTOR_PORTS.iter().find(|port| ports.contains(&u32::from(**port)))
         {
             return Err(format!(
                 "--source-port: {port} is a port of reflectors, which answer nothing that comes from there; leave out {REFLECTOR_PORTS:?}"
             ));
         }
-        let method = self.method.name();
-        if self.key_file.is_some() && self.method != MethodKind::Udp {
+        let method = self.method().name();
+        if self.key_file.is_some() && self.method() != MethodKind::Udp {
             return Err(format!("--key-file: probes of method {method} cannot be authenticated; drop one of the two"));
         }
-        let (size, Sizes { least, most, .. }) = (self.payload(), self.sizes());
+        self.check_lists()?;
+        self.payloads().into_iter().try_for_each(|size| self.check_size(size))?;
+        match self.source {
+            Some(IpAddr::V4(ip)) if self.ipv6 => Err(format!("--source {ip} is IPv4, -6 asks for IPv6; drop one")),
+            Some(IpAddr::V6(ip)) if self.ipv4 => Err(format!("--source {ip} is IPv6, -4 asks for IPv4; drop one")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Classes and sizes, each once and not too many.
+    fn check_lists(&self) -> Result<(), String> {
+        let twice =
+            |list: &[u16]| list.iter().enumerate().find(|(at, one)| list[..*at].contains(one)).map(|(_, one)| *one);
+        let classes: Vec<u16> = self.dscp.iter().map(|class| class.0.into()).collect();
+        if let Some(class) = twice(&classes) {
+            return Err(format!("--dscp: class {class} is named twice; drop one"));
+        }
+        if let Some(size) = twice(&self.size) {
+            return Err(format!("--size: {size} is named twice; drop one"));
+        }
+        if self.size.len() > MAX_SIZES {
+            return Err(format!("--size: {} sizes asked, {MAX_SIZES} possible; name fewer", self.size.len()));
+        }
+        if self.verify_dscp == Verify::On && self.method() != MethodKind::Udp {
+            let method = self.method().name();
+            return Err(format!("--verify-dscp: probes of method {method} have no room for a report; drop it"));
+        }
+        Ok(())
+    }
+
+    fn check_size(&self, size: u16) -> Result<(), String> {
+        let (method, Sizes { least, most, .. }) = (self.method().name(), self.sizes());
+        let room = report_len(self.key_file.is_some());
+        if self.verify_dscp == Verify::On && size < room {
+            return Err(format!(
+                "--size: {size} bytes asked, with --verify-dscp on a probe has {room} or more; raise it"
+            ));
+        }
         if self.key_file.is_some() && size < least {
             return Err(format!(
                 "--size: {size} bytes asked, an authenticated probe (--key-file) has {least} or more; raise --size"
             ));
         }
         if !(least..=most).contains(&size) {
-            return Err(match self.method {
+            return Err(match self.method() {
+                MethodKind::TcpSyn => format!("--size: {size} bytes asked, a SYN has no payload; drop it"),
                 MethodKind::LlamaPython => {
                     format!("--size: {size} bytes asked, one of method {method} has {most}; drop it")
                 }
                 _ => format!("--size: {size} bytes asked, {least} to {most} possible with method {method}; change it"),
             });
         }
-        match self.source {
-            Some(IpAddr::V4(ip)) if self.ipv6 => Err(format!("--source {ip} is IPv4, -6 asks for IPv6; drop one")),
-            Some(IpAddr::V6(ip)) if self.ipv4 => Err(format!("--source {ip} is IPv6, -4 asks for IPv4; drop one")),
+        Ok(())
+    }
+
+    /// Port and rate, as the method has them.
+    fn check_method(&self) -> Result<(), String> {
+        match (self.method(), self.target.port) {
+            (MethodKind::Icmp, Some(port)) => Err(format!("TARGET: ICMP has no ports; leave out :{port}")),
+            (method, Some(0)) if method != MethodKind::TcpSyn => {
+                Err(format!("TARGET: port 0 is none of UDP; write 1 to 65535, or leave it out for {DEFAULT_PORT}"))
+            }
+            (MethodKind::TcpSyn, _) if self.rate > f64::from(self.syn_limit) => Err(format!(
+                "--rate: {} SYNs/s to one target asked, {} possible; lower it, or raise --syn-limit",
+                self.rate, self.syn_limit
+            )),
             _ => Ok(()),
         }
     }
@@ -542,9 +632,12 @@ mod tests {
     fn ping_defaults_take_five_seconds() {
         let args = ping(&["192.0.2.7"]);
         assert_eq!((args.probes(), args.sending_time()), (1000, Duration::from_secs(5)));
-        assert_eq!((args.port(), args.source_ports, args.payload()), (8100, 16, 44));
+        assert_eq!((args.port(), args.source_ports, args.payloads()), (8100, 16, vec![44]));
         assert_eq!(ping(&["h", "--duration", "10s", "--rate", "0.5"]).probes(), 5);
-        assert_eq!(ping(&["h", "--key-file", "k"]).payload(), 112);
+        assert_eq!(ping(&["h", "--key-file", "k"]).payloads(), [112]);
+        assert_eq!(ping(&["h", "--dscp", "0,EF"]).payloads(), [52], "room for the reflector's report");
+        assert_eq!(ping(&["h", "--dscp", "EF", "--verify-dscp", "off"]).payloads(), [44]);
+        assert_eq!(ping(&["h", "--dscp", "EF", "--key-file", "k"]).payloads(), [140]);
     }
 
     #[test]
@@ -554,6 +647,10 @@ mod tests {
         assert!(refused(&["h", "--source-port", "59990"]).contains("60000 is a port of reflectors"));
         assert!(refused(&["h", "--key-file", "k", "--size", "60"]).contains("112 or more"));
         assert!(refused(&["h", "--source", "10.0.0.1", "-6"]).contains("-6"));
+        assert!(refused(&["h", "--dscp", "EF,46"]).contains("class 46 is named twice"));
+        assert!(refused(&["h", "--size", "64,64"]).contains("64 is named twice"));
+        assert!(refused(&["h", "--size", "44", "--verify-dscp", "on"]).contains("52 or more"));
+        assert!(refused(&["h", "--icmp", "--verify-dscp", "on"]).contains("no room"));
         assert!(ping(&["h", "--source-port", "65520"]).check().is_ok());
         assert!(Cli::try_parse_from(["llama", "ping", "h", "-4", "-6"]).is_err());
         assert!(Cli::try_parse_from(["llama", "ping", "h", "--count", "5", "--duration", "1s"]).is_err());

@@ -44,7 +44,7 @@ fn totals(plan: &PlanReport) -> Vec<String> {
     let row = |name: &str, value: String, note: String| vec![name.to_owned(), value, note];
     let n = |n: usize| count(n as u64);
     let busiest = plan.tests.iter().map(|test| test.probes_per_second_per_target).fold(0.0, f64::max);
-    let rows = [
+    let mut rows = vec![
         row("probes", rate(plan.probes_per_second), format!("{megabits:.1} Mbit/s of IP packets, and as much back")),
         row("per target", rate(busiest), "at most, of one test".into()),
         row("targets", n(plan.targets), String::new()),
@@ -58,6 +58,10 @@ fn totals(plan: &PlanReport) -> Vec<String> {
         row("in flight", n(plan.in_flight_slots), "probes remembered at most".into()),
         row("memory", bytes(plan.memory.total as u64), memory(&plan.memory)),
     ];
+    if let Some(limit) = plan.syn_limit {
+        let note = "to one target, the limit; SYNs need CAP_NET_RAW (scripts/grant-caps)";
+        rows.insert(2, row("SYNs", rate(limit.into()), note.into()));
+    }
     // without headings: the first line is blank
     layout::columns(0, &[("", Side::Left), ("", Side::Right), ("", Side::Left)], &rows).split_off(1)
 }
@@ -81,7 +85,8 @@ fn name(test: &TestReport) -> String {
 }
 
 fn tests(tests: &[TestReport]) -> Vec<String> {
-    let heads = [
+    const SIZES: usize = 7;
+    let mut heads = vec![
         ("test", Side::Left),
         ("targets", Side::Right),
         ("source ports", Side::Right),
@@ -89,6 +94,7 @@ fn tests(tests: &[TestReport]) -> Vec<String> {
         ("cycles", Side::Right),
         ("probes", Side::Right),
         ("classes", Side::Left),
+        ("sizes", Side::Left),
         ("method", Side::Left),
         ("pacing", Side::Left),
     ];
@@ -101,11 +107,18 @@ fn tests(tests: &[TestReport]) -> Vec<String> {
             rate(test.cycles_per_second),
             rate(test.probes_per_second),
             test.classes.join(" "),
+            test.sizes.iter().map(u16::to_string).collect::<Vec<_>>().join(" "),
             test.methods.join(" "),
             test.pacing.to_owned(),
         ]
     };
-    layout::columns(0, &heads, &tests.iter().map(row).collect::<Vec<_>>())
+    let mut rows: Vec<Vec<String>> = tests.iter().map(row).collect();
+    // a size is shown where there is another
+    if tests.iter().all(|test| test.sizes.len() < 2) {
+        heads.remove(SIZES);
+        rows.iter_mut().for_each(|row| _ = row.remove(SIZES));
+    }
+    layout::columns(0, &heads, &rows)
 }
 
 /// How likely the flows of each test are to cross every one of several equal paths.
@@ -143,6 +156,7 @@ mod tests {
             flows: 2560,
             cycles_per_second: 4.0,
             pacing: "periodic",
+            sizes: vec![44],
             classes: vec!["EF".into(), "DF".into()],
             methods: vec!["udp"],
             probes_per_second_per_target: 256.0,
@@ -160,6 +174,7 @@ mod tests {
             flows: 2560,
             sockets: 128,
             probes_per_second: 10_240.0,
+            syn_limit: None,
             ip_bytes_per_second: 737_280.0,
             in_flight_slots: 16_384,
             memory: Memory {

@@ -8,6 +8,7 @@
 pub mod args;
 pub mod chart;
 pub mod check;
+pub mod classes;
 pub mod collectors;
 pub mod diff;
 pub mod exit;
@@ -23,6 +24,7 @@ pub mod roles;
 pub mod samples;
 pub mod screen;
 pub mod signals;
+pub mod steady;
 pub mod table;
 pub mod units;
 pub mod values;

@@ -4,12 +4,16 @@
 //! verdict. Read [`Report`] first.
 
 use super::chart;
+use super::classes;
 use super::layout::{self, BAD, DIM, DOUBT, GOOD, HEAD, Side, paint};
+use super::steady::Second;
 use super::units::{count, elapsed, percent, rate, time};
 use super::values::dscp_name;
-use super::verdict::{self, Grade, Verdict};
-use crate::probe::shape::MethodKind;
+use super::verdict::{self, Asked, Grade, Verdict};
+use crate::collector::seats::EchoPath;
+use crate::probe::shape::{Dscp, MethodKind};
 use crate::summary::{Extremes, FlowSummary, Statistics, Summary};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -25,18 +29,68 @@ pub struct Report<'a> {
     pub host: &'a str,
     /// The target.
     pub address: SocketAddr,
-    /// UDP payload of a probe, bytes.
-    pub size: u16,
+    /// Payloads of probes, bytes.
+    pub sizes: &'a [u16],
     /// Probes per second.
     pub rate: f64,
     /// How long probes were sent.
     pub sending: Duration,
     /// How datagrams went in and out: `io_uring`, `mmsg`.
     pub io: &'a str,
-    /// All intervals, accumulated.
+    /// All intervals, classes and sizes, accumulated.
     pub summary: &'a Summary,
+    /// All intervals of each class and size, in the order asked for.
+    pub variants: &'a [Summary],
     /// All flows.
     pub flows: &'a [FlowSummary],
+    /// How ICMP echoes went out, if that was how.
+    pub echo: Option<EchoPath>,
+    /// Probes and replies, interval by interval of a second.
+    pub seconds: &'a [Second],
+}
+
+impl Report<'_> {
+    /// What happened on the way.
+    pub fn network(&self) -> Verdict {
+        match self.variants {
+            [] | [_] => self.verdict(self.summary, self.flows),
+            several => {
+                let mut all = Verdict { grade: Grade::Good, says: Vec::new() };
+                if several.iter().all(|variant| variant.counts.left() > 0 && variant.counts.unanswered() == 0) {
+                    all.says.push(format!("no loss in any of {} classes and sizes", several.len()));
+                    return all;
+                }
+                for variant in several {
+                    let Verdict { grade, says } = self.verdict(variant, &variant.worst_flows);
+                    let told = if grade == Grade::Good { 1 } else { says.len() };
+                    let name = classes::variant_name(variant, several);
+                    all.says.extend(says.into_iter().take(told).map(|sentence| format!("{name}: {sentence}")));
+                    all.grade = all.grade.max(grade);
+                }
+                all
+            }
+        }
+    }
+
+    fn verdict(&self, summary: &Summary, flows: &[FlowSummary]) -> Verdict {
+        let asked = Asked {
+            method: summary.path.method,
+            port: self.address.port(),
+            size: summary.path.size.or(self.sizes.first().copied()).unwrap_or(0),
+            reporter: summary.reporter,
+            mtu: summary.seen.mtu,
+            // of one class or size alone they are not known
+            seconds: if self.variants.len() > 1 { &[] } else { self.seconds },
+        };
+        verdict::network(&asked, &summary.counts, flows)
+    }
+
+    /// Classes, each once.
+    pub(super) fn classes(&self) -> Vec<Dscp> {
+        let mut classes: Vec<Dscp> = self.variants.iter().map(|variant| variant.path.dscp).collect();
+        classes.dedup();
+        if classes.is_empty() { vec![self.summary.path.dscp] } else { classes }
+    }
 }
 
 /// A method for people.
@@ -45,6 +99,8 @@ pub fn method_name(method: MethodKind) -> &'static str {
         MethodKind::Udp => "STAMP over UDP",
         MethodKind::Llama => "older LLAMA (Go) over UDP",
         MethodKind::LlamaPython => "older LLAMA (Python) over UDP",
+        MethodKind::TcpSyn => "TCP SYN",
+        MethodKind::Icmp => "ICMP echo",
     }
 }
 
@@ -52,39 +108,50 @@ pub fn method_name(method: MethodKind) -> &'static str {
 pub fn report(report: &Report<'_>, width: usize) -> String {
     let mut lines = header(report, width);
     lines.push(String::new());
+    lines.extend(classes::table(report.variants));
     delays(report.summary, &mut lines);
     histogram(report.summary, width, &mut lines);
     if report.summary.counts.replied > 0 {
         worst(report.flows, &mut lines); // else none is worse than another
     }
     counts(report.summary, &mut lines);
+    for (at, line) in classes::class_lines(report.variants).into_iter().enumerate() {
+        lines.push(format!("{:INDENT$}{line}", if at == 0 { "classes" } else { "" }));
+    }
     if let Some(stamps) = verdict::stamps(report.summary.sent_by, report.summary.received_by) {
         say("timestamps", &stamps, width, &mut lines);
     }
     say("prober", &verdict::prober(report.summary), width, &mut lines);
-    say(
-        "network",
-        &verdict::network(&report.summary.counts, report.flows, report.address.port(), report.size),
-        width,
-        &mut lines,
-    );
+    say("network", &report.network(), width, &mut lines);
     lines.push(String::new());
     lines.join("\n")
 }
 
+/// `64`, `64 and 1400`, `64, 1400 and 9000`.
+fn listed(words: impl Iterator<Item = String>) -> String {
+    let mut words: Vec<String> = words.collect();
+    match (words.pop(), words.join(", ")) {
+        (Some(last), first) if first.is_empty() => last,
+        (Some(last), first) => format!("{first} and {last}"),
+        (None, _) => String::new(),
+    }
+}
+
 fn header(report: &Report<'_>, width: usize) -> Vec<String> {
     let path = &report.summary.path;
-    let address = report.address.to_string();
+    let address = match path.method {
+        MethodKind::Icmp => path.dst.to_string(),
+        _ => report.address.to_string(),
+    };
+    let what = if path.method == MethodKind::Icmp { "identifier" } else { "source port" };
     let ip = report.address.ip().to_string();
     let target = if report.host == ip { address } else { format!("{} ({address})", report.host) };
-    let ports = match report.flows {
-        [] => String::new(),
-        [one] => format!(", source port {}", one.source.port()),
-        many => {
-            let low = many.iter().map(|f| f.source.port()).min().unwrap_or(0);
-            let high = many.iter().map(|f| f.source.port()).max().unwrap_or(0);
-            format!(", {} source ports {low}–{high}", many.len())
-        }
+    // classes share source ports
+    let ports: BTreeSet<u16> = report.flows.iter().map(|flow| flow.source.port()).collect();
+    let ports = match (ports.first(), ports.last(), ports.len()) {
+        (Some(one), _, 1) => format!(", {what} {one}"),
+        (Some(low), Some(high), count) => format!(", {count} {what}s {low}–{high}"),
+        _ => String::new(),
     };
     let counts = &report.summary.counts;
     let reached = match counts.not_sent {
@@ -94,14 +161,17 @@ fn header(report: &Report<'_>, width: usize) -> Vec<String> {
             format!("{} of {} asked", rate(real.round()), rate(report.rate))
         }
     };
+    let size = match path.method {
+        MethodKind::TcpSyn => String::new(), // a SYN has one size
+        _ => format!("{} bytes, ", listed(report.sizes.iter().map(u16::to_string))),
+    };
     let how = format!(
-        "{}, DSCP {}, {} bytes, {} for {}, {}",
+        "{}, DSCP {}, {size}{reached} for {}, {}{}",
         method_name(path.method),
-        dscp_name(path.dscp),
-        report.size,
-        reached,
+        listed(report.classes().into_iter().map(dscp_name)),
         elapsed(report.sending),
-        report.io
+        report.io,
+        report.echo.map(|echo| format!(", {echo}")).unwrap_or_default()
     );
     let mut lines = vec![format!("{}{ports}", paint(HEAD, &format!("{target} from {}", path.src)))];
     lines.extend(layout::wrap(&how, width.max(20)));
@@ -156,6 +226,7 @@ fn worst(flows: &[FlowSummary], lines: &mut Vec<String>) {
         return;
     }
     let directed = flows.iter().any(|f| f.lost_forward + f.lost_reverse > 0);
+    let classes = flows.iter().any(|f| f.dscp != flows[0].dscp);
     let mut heads = vec![
         (if flows.iter().any(|f| f.lost > 0) { "worst flows" } else { "slowest flows" }, Side::Left),
         ("sent", Side::Right),
@@ -167,12 +238,18 @@ fn worst(flows: &[FlowSummary], lines: &mut Vec<String>) {
     if directed {
         heads.push(("there/back", Side::Right));
     }
+    if classes {
+        heads.push(("class", Side::Left));
+    }
     let row = |flow: &&FlowSummary| {
         let loss = if flow.sent == 0 { 0.0 } else { 100.0 * flow.lost as f64 / flow.sent as f64 };
         let (mean, max) = flow.rtt.map_or(("–".into(), "–".into()), |rtt| (time(rtt.mean), time(rtt.max as f64)));
         let mut row = vec![flow.source.to_string(), count(flow.sent), count(flow.lost), percent(loss), mean, max];
         if directed {
             row.push(format!("{}/{}", count(flow.lost_forward), count(flow.lost_reverse)));
+        }
+        if classes {
+            row.push(classes::class_name(flow.dscp));
         }
         row
     };
@@ -203,12 +280,22 @@ fn counts(summary: &Summary, lines: &mut Vec<String>) {
         words.push(format!("({} there, {} back{rest})", count(c.lost_forward), count(c.lost_reverse)));
     }
     lines.push(format!("{:INDENT$}{}", "probes", words.join("  ")));
+    if c.syn_acks + c.resets > 0 {
+        let of = [(c.syn_acks, "SYN-ACK: the port is open"), (c.resets, "RST: the port is closed")];
+        let said: Vec<String> =
+            of.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} by {what}", count(*n))).collect();
+        lines.push(format!("{:INDENT$}{}", "answers", said.join(", ")));
+    }
     // the ordinary three are always shown: that they are zero is news too
     let mut others: Vec<String> = [(c.duplicates, "duplicates"), (c.reordered, "reordered"), (c.late, "late")]
         .map(|(n, what)| format!("{} {what}", count(n)))
         .into();
     let rare = [
+        (c.corrupted, "of the lost corrupted"),
+        (c.too_big, "of the lost too big"),
         (c.refused, "of the lost refused"),
+        (c.prohibited, "of the lost prohibited"),
+        (c.time_exceeded, "of the lost with time exceeded"),
         (c.unreachable, "of the lost unreachable"),
         (c.send_failed, "not taken by the kernel"),
         (c.not_sent, "not sent in time"),
@@ -240,7 +327,6 @@ fn say(label: &str, verdict: &Verdict, width: usize, lines: &mut Vec<String>) {
 pub(super) mod tests {
     use super::*;
     use crate::cli::verdict::tests::flows;
-    use crate::probe::shape::Dscp;
     use crate::summary::{Counts, Path, Suspicion};
     use crate::time::{StampSource, Wall};
     use std::sync::Arc;
@@ -254,6 +340,7 @@ pub(super) mod tests {
                 dst: [10, 0, 0, 2].into(),
                 method: MethodKind::Udp,
                 dscp: Dscp(46),
+                size: None,
                 group: "ping".into(),
                 tags: Arc::default(),
             }),
@@ -292,6 +379,8 @@ pub(super) mod tests {
             flows: 16,
             flows_with_loss: 1,
             worst_flows: Vec::new(),
+            reporter: None,
+            seen: Default::default(),
             suspect: Vec::new(),
         }
     }
@@ -311,12 +400,15 @@ pub(super) mod tests {
         Report {
             host: "web1",
             address: ([10, 0, 0, 2], 8100).into(),
-            size: 44,
+            sizes: &[44],
             rate: 200.0,
             sending: Duration::from_secs(5),
             io: "io_uring",
             summary,
+            variants: &[],
             flows,
+            echo: None,
+            seconds: &[],
         }
     }
 

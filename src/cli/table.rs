@@ -7,13 +7,11 @@ use super::chart::spark;
 use super::layout::{self, BAD, DIM, DOUBT, HEAD, Side, paint};
 use super::units::{clock, count, percent, several, time};
 use super::values::dscp_name;
-use crate::probe::shape::{Dscp, MethodKind};
 use crate::sink::record::suspicion_name;
-use crate::summary::{Path, Summary};
+use crate::summary::{Path, PathKey, Summary};
 use crate::time::Wall;
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::IpAddr;
 
 /// Intervals a sparkline looks back.
 const HISTORY: usize = 20;
@@ -22,13 +20,11 @@ pub const ROWS: usize = 18;
 /// Characters of a path's group and tags.
 const LABEL: usize = 24;
 
-type Key = (IpAddr, IpAddr, MethodKind, Dscp);
-
 /// A path as the table knows it.
 #[derive(Debug)]
 struct Row {
     label: String,
-    key: Key,
+    key: PathKey,
     sent: u64,
     loss: f64,
     p50: String,
@@ -45,7 +41,7 @@ struct Row {
 #[derive(Debug, Default)]
 pub struct Board {
     rows: Vec<Row>,
-    index: HashMap<Key, usize>,
+    index: HashMap<PathKey, usize>,
     intervals: u64,
     left: u64,
     unanswered: u64,
@@ -69,7 +65,7 @@ impl Board {
             self.left += summary.counts.left();
             self.unanswered += summary.counts.unanswered();
             self.end = self.end.max(summary.end);
-            let key = key(&summary.path);
+            let key = summary.path.key();
             let at = *self.index.entry(key).or_insert_with(|| {
                 self.rows.push(Row::new(key));
                 self.rows.len() - 1
@@ -83,7 +79,7 @@ impl Board {
 
     /// Forgets all paths but these: the others were removed by a reload.
     pub fn keep(&mut self, paths: &[Path]) {
-        let probed: HashSet<Key> = paths.iter().map(key).collect();
+        let probed: HashSet<PathKey> = paths.iter().map(Path::key).collect();
         if self.rows.iter().any(|row| !probed.contains(&row.key)) {
             self.rows.retain(|row| probed.contains(&row.key));
             self.index = self.rows.iter().enumerate().map(|(at, row)| (row.key, at)).collect();
@@ -141,7 +137,7 @@ impl Board {
 }
 
 impl Row {
-    fn new(key: Key) -> Row {
+    fn new(key: PathKey) -> Row {
         Row {
             label: String::new(),
             key,
@@ -186,10 +182,6 @@ impl Row {
     }
 }
 
-fn key(path: &Path) -> Key {
-    (path.src, path.dst, path.method, path.dscp)
-}
-
 fn label(path: &Path) -> String {
     let tags = path.tags.iter().map(|(name, value)| format!(" {name}={value}"));
     layout::cut((path.group.clone() + &tags.collect::<String>()).trim(), LABEL)
@@ -203,7 +195,7 @@ fn suspicions(summary: &Summary) -> String {
 type Column = (&'static str, Side, fn(&Row) -> String);
 
 fn path(row: &Row) -> String {
-    format!("{} → {}", row.key.0, row.key.1)
+    format!("{} → {}", row.key.src, row.key.dst)
 }
 
 fn sparkline(row: &Row, length: usize) -> String {
@@ -212,10 +204,11 @@ fn sparkline(row: &Row, length: usize) -> String {
 }
 
 const PATH: Column = ("path", Side::Left, path);
-const TARGET: Column = ("target", Side::Left, |row| row.key.1.to_string());
+const TARGET: Column = ("target", Side::Left, |row| row.key.dst.to_string());
 const GROUP: Column = ("group", Side::Left, |row| row.label.clone());
-const CLASS: Column = ("dscp", Side::Right, |row| dscp_name(row.key.3));
-const METHOD: Column = ("method", Side::Left, |row| row.key.2.name().to_owned());
+const CLASS: Column = ("dscp", Side::Right, |row| dscp_name(row.key.dscp));
+const METHOD: Column = ("method", Side::Left, |row| row.key.method.name().to_owned());
+const SIZE: Column = ("size", Side::Right, |row| row.key.size.map_or(String::new(), |size| size.to_string()));
 const SENT: Column = ("sent", Side::Right, |row| count(row.sent));
 const LOSS: Column = ("loss", Side::Right, |row| percent(row.loss));
 const P50: Column = ("rtt p50", Side::Right, |row| row.p50.clone());
@@ -228,24 +221,27 @@ const SUSPECT: Column = ("suspect", Side::Left, |row| row.suspect.clone());
 
 /// Sets of columns, from wide to narrow; the first that fits is taken.
 const LAYOUTS: [&[Column]; 7] = [
-    &[PATH, GROUP, METHOD, CLASS, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT, SUSPECT],
-    &[PATH, GROUP, METHOD, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT, SUSPECT],
-    &[PATH, GROUP, METHOD, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT_SHORT, SUSPECT],
-    &[TARGET, GROUP, METHOD, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT_SHORT, SUSPECT],
-    &[TARGET, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT_SHORT, SUSPECT],
-    &[TARGET, SENT, LOSS, P50, P99, LOSSY, SUSPECT],
-    &[TARGET, LOSS, P50, P99, SUSPECT],
+    &[PATH, GROUP, METHOD, CLASS, SIZE, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT, SUSPECT],
+    &[PATH, GROUP, METHOD, SIZE, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT, SUSPECT],
+    &[PATH, GROUP, METHOD, SIZE, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT_SHORT, SUSPECT],
+    &[TARGET, GROUP, METHOD, SIZE, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT_SHORT, SUSPECT],
+    &[TARGET, SIZE, SENT, LOSS, P50, P99, IPDV, LOSSY, RECENT_SHORT, SUSPECT],
+    &[TARGET, SIZE, SENT, LOSS, P50, P99, LOSSY, SUSPECT],
+    &[TARGET, SIZE, LOSS, P50, P99, SUSPECT],
 ];
 
 /// Headings and rows that fit `width`.
 fn fitted(rows: &[&Row], width: usize) -> Vec<String> {
-    let classes = rows.windows(2).any(|w| w[0].key.3 != w[1].key.3);
-    let methods = rows.windows(2).any(|w| w[0].key.2 != w[1].key.2);
+    let classes = rows.windows(2).any(|w| w[0].key.dscp != w[1].key.dscp);
+    let methods = rows.windows(2).any(|w| w[0].key.method != w[1].key.method);
+    let sizes = rows.iter().any(|row| row.key.size.is_some());
     let suspect = rows.iter().any(|row| !row.suspect.is_empty());
     let mut lines = Vec::new();
     // a class or a method that is the same in all rows is not shown
     for layout in LAYOUTS.iter().skip(usize::from(!classes)) {
-        let columns = layout.iter().filter(|c| (suspect || c.0 != SUSPECT.0) && (methods || c.0 != METHOD.0));
+        let columns = layout
+            .iter()
+            .filter(|c| (suspect || c.0 != SUSPECT.0) && (methods || c.0 != METHOD.0) && (sizes || c.0 != SIZE.0));
         let columns: Vec<&Column> = columns.collect();
         let heads: Vec<(&str, Side)> = columns.iter().map(|c| (c.0, c.1)).collect();
         let cells: Vec<Vec<String>> = rows.iter().map(|row| columns.iter().map(|c| (c.2)(row)).collect()).collect();
@@ -292,6 +288,7 @@ pub fn plain<S: Borrow<Summary>>(summaries: &[S]) -> String {
 mod tests {
     use super::*;
     use crate::cli::ping::tests::summary;
+    use crate::probe::shape::{Dscp, MethodKind};
     use crate::summary::{Counts, Suspicion};
     use std::sync::Arc;
 

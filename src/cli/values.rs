@@ -8,11 +8,13 @@ use crate::config::dscp as class;
 use crate::config::endpoint;
 use crate::config::keys;
 use crate::config::plan;
+use crate::config::{Surroundings, System};
+use crate::net::FlowLabels;
 use crate::net::features::IoChoice;
-use crate::probe::shape::{Dscp, MethodKind, StampPolicy};
+use crate::probe::shape::{Dscp, MethodKind, StampPolicy, Verify};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -60,7 +62,7 @@ impl FromStr for CoreList {
 pub struct Destination {
     /// Address or name, without brackets.
     pub host: String,
-    /// UDP port, when written.
+    /// Port, when written.
     pub port: Option<u16>,
 }
 
@@ -74,7 +76,7 @@ impl FromStr for Destination {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Destination, String> {
-        let (host, port) = endpoint::host_and_port(text, DEFAULT_PORT, "UDP port")?;
+        let (host, port) = endpoint::host_and_port(text, 0, DEFAULT_PORT, "port")?;
         Ok(Destination { host, port })
     }
 }
@@ -89,6 +91,14 @@ pub fn listen(text: &str) -> Result<SocketAddr, String> {
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(address);
+    }
+    if let Some((ip, rest)) = text.strip_prefix('[').and_then(|text| text.split_once('%'))
+        && let (Ok(ip), Some((zone, port))) = (ip.parse::<Ipv6Addr>(), rest.split_once("]:"))
+    {
+        let port = port.parse().map_err(|_| format!("`{port}` is not a port; write 0 to 65535"))?;
+        let zone =
+            System.zone(zone).map_err(|error| format!("`{zone}` is no interface of this host: {error}; correct it"))?;
+        return Ok(SocketAddrV6::new(ip, port, 0, zone).into());
     }
     Err(match text.parse::<IpAddr>() {
         Ok(IpAddr::V4(ip)) => format!("the port is missing; write {ip}:{DEFAULT_PORT}"),
@@ -264,6 +274,14 @@ pub fn stamp_policy(text: &str) -> Result<StampPolicy, String> {
     }
 }
 
+/// SYNs per second to one target, as in a configuration file.
+///
+/// # Errors
+/// Outside the range.
+pub fn syn_limit(text: &str) -> Result<u32, String> {
+    ranged(text, "SYNs/s", 1, keys::MAX_SYN_LIMIT, "a target is to answer them").map(|n| n as u32)
+}
+
 /// How a probe asks: a parser of its own, since the method is the probe's and knows nothing of flags.
 pub fn method() -> impl TypedValueParser<Value = MethodKind> {
     let names = MethodKind::ALL.map(|method| {
@@ -271,10 +289,27 @@ pub fn method() -> impl TypedValueParser<Value = MethodKind> {
             MethodKind::Udp => "STAMP test packets, RFC 8762",
             MethodKind::Llama => "probes of the older LLAMA written in Go",
             MethodKind::LlamaPython => "probes of the older LLAMA written in Python",
+            MethodKind::TcpSyn => "TCP SYNs, to any host",
+            MethodKind::Icmp => "ICMP echo requests, to any host",
         })
     });
     PossibleValuesParser::new(names).map(|word| {
         MethodKind::ALL.into_iter().find(|method| method.name() == word).unwrap_or(MethodKind::Udp) // one of them
+    })
+}
+
+/// Whether reflectors are asked for the class that reached them: a parser of its own, as [`method`]'s.
+pub fn verify() -> impl TypedValueParser<Value = Verify> {
+    PossibleValuesParser::new(Verify::NAMES.map(|(_, name)| name)).map(|word| {
+        Verify::NAMES.into_iter().find(|(_, name)| *name == word).map_or(Verify::Auto, |(verify, _)| verify)
+    })
+}
+
+/// IPv6 flow labels: a parser of its own, as [`method`]'s.
+pub fn flow_labels() -> impl TypedValueParser<Value = FlowLabels> {
+    PossibleValuesParser::new(["per-flow", "zero"]).map(|word| match word.as_str() {
+        "zero" => FlowLabels::Zero,
+        _ => FlowLabels::Own,
     })
 }
 
@@ -338,9 +373,7 @@ mod tests {
         assert_eq!("[2001:db8::1]".parse(), to("2001:db8::1", None));
         assert_eq!("fe80::1%eth0".parse(), to("fe80::1%eth0", None));
         assert_eq!("[fe80::1%eth0]:862".parse(), to("fe80::1%eth0", Some(862)));
-        for bad in
-            ["", ":8100", "web1:", "web1:0", "web1:65536", "web1:http", "[::1", "[::1]8100", "a:b:c", "a/b", "a b"]
-        {
+        for bad in ["", ":8100", "web1:", "web1:65536", "web1:http", "[::1", "[::1]8100", "a:b:c", "a/b", "a b"] {
             assert!(bad.parse::<Destination>().is_err(), "{bad:?}");
         }
     }
@@ -396,6 +429,8 @@ mod tests {
     #[test]
     fn listen_addresses() {
         assert_eq!(listen("[::]:8100"), Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8100))));
+        assert_eq!(listen("[fe80::1%lo]:862").map(|address| address.to_string()), Ok("[fe80::1%1]:862".into()));
+        assert!(listen("[fe80::1%nowhere]:862").unwrap_err().contains("no interface"));
         assert_eq!(listen(":862"), Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 862))));
         assert!(listen("10.0.0.1").unwrap_err().contains("write 10.0.0.1:8100"));
         assert!(listen("::1").unwrap_err().contains("write [::1]:8100"));

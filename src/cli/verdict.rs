@@ -3,9 +3,12 @@
 //! Responsible for the sentences and the small statistics behind them. Not responsible for the
 //! numbers themselves. Read [`network`] first.
 
-use super::units::{count, percent, time};
+use super::steady::{self, Second};
+use super::units::{count, percent, several, time};
+use crate::probe::shape::MethodKind;
 use crate::summary::{Counts, FlowSummary, Summary, Suspicion};
 use crate::time::StampSource;
+use std::net::IpAddr;
 
 /// How good the news is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,8 +114,25 @@ pub fn worst_first(flows: &[FlowSummary]) -> Vec<&FlowSummary> {
 /// Payload that fits a frame of 1500 bytes over IPv6, bytes.
 const FRAME: u16 = 1452;
 
-/// What happened on the way to `port` and back, from all flows to one target.
-pub fn network(counts: &Counts, flows: &[FlowSummary], port: u16, size: u16) -> Verdict {
+/// What was asked of whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// How.
+    pub method: MethodKind,
+    /// The target's port.
+    pub port: u16,
+    /// Payload, bytes.
+    pub size: u16,
+    /// Who sent the last ICMP error.
+    pub reporter: Option<IpAddr>,
+    /// The MTU told with what was too big.
+    pub mtu: Option<u32>,
+    /// Probes and replies, second by second.
+    pub seconds: &'a [Second],
+}
+
+/// What happened on the way to the target and back, from all flows.
+pub fn network(asked: &Asked<'_>, counts: &Counts, flows: &[FlowSummary]) -> Verdict {
     let bad = |says: Vec<String>| Verdict { grade: Grade::Bad, says };
     if counts.left() == 0 {
         let all = count(counts.send_failed + counts.not_sent);
@@ -121,7 +141,7 @@ pub fn network(counts: &Counts, flows: &[FlowSummary], port: u16, size: u16) -> 
         )]);
     }
     if counts.replied == 0 {
-        return bad(silence(counts, flows.len(), port, size));
+        return bad(silence(asked, counts, flows.len()));
     }
     let lost = counts.unanswered();
     if lost == 0 {
@@ -147,11 +167,22 @@ pub fn network(counts: &Counts, flows: &[FlowSummary], port: u16, size: u16) -> 
     let order = worst_first(flows);
     let certain = say_where(&order, &mut says);
     say_direction(counts, &mut says);
-    if counts.refused + counts.unreachable > 0 {
+    says.extend(too_big(asked, counts));
+    if counts.corrupted > 0 {
+        says.push(corrupted(counts));
+    }
+    if counts.reported() > 0 {
         says.push(format!(
-            "{} of {} were answered by an ICMP error: something on the way or at the end refuses them",
-            count(counts.refused + counts.unreachable),
-            count(lost)
+            "{} of {} were answered by an ICMP error{}: something on the way or at the end refuses them",
+            count(counts.reported()),
+            count(lost),
+            from(asked.reporter)
+        ));
+    }
+    if let Some(limit) = steady::limit(asked.seconds).filter(|_| !asked.method.is_udp()) {
+        says.push(format!(
+            "answers come at a steady {limit:.0} a second, steadier than chance: perhaps a limit on how often {} answers (a router's policer, FreeBSD's icmplim), and no broken path; repeat with a --rate below",
+            if asked.method == MethodKind::TcpSyn { "TCP" } else { "ICMP" }
         ));
     }
     if 2 * counts.late >= lost {
@@ -164,23 +195,64 @@ pub fn network(counts: &Counts, flows: &[FlowSummary], port: u16, size: u16) -> 
     Verdict { grade: if certain { Grade::Bad } else { Grade::Doubt }, says }
 }
 
+/// Who says that the probes are too big, and what would fit.
+fn too_big(asked: &Asked<'_>, counts: &Counts) -> Option<String> {
+    if counts.too_big == 0 {
+        return None;
+    }
+    let mtu = asked.mtu.map_or(String::new(), |mtu| format!(": its MTU is {mtu}"));
+    Some(match asked.reporter {
+        Some(by) => format!("probes of {} bytes are too big for a link behind {by}{mtu}", asked.size),
+        None => format!("probes of {} bytes are too big for this host's own interface{mtu}", asked.size),
+    })
+}
+
+fn corrupted(counts: &Counts) -> String {
+    format!(
+        "{} came back with a changed payload and right checksums: something on the way damages packets, a middlebox, a tunnel, or memory",
+        several(counts.corrupted, "probe")
+    )
+}
+
+fn from(reporter: Option<IpAddr>) -> String {
+    reporter.map_or(String::new(), |by| format!(" from {by}"))
+}
+
 /// Nothing came back: why, most telling sign first.
-fn silence(counts: &Counts, flows: usize, port: u16, size: u16) -> Vec<String> {
+fn silence(asked: &Asked<'_>, counts: &Counts, flows: usize) -> Vec<String> {
+    let Asked { method, port, size, reporter, .. } = *asked;
     let mut says = vec![match flows {
         1 => "nothing came back on the one flow measured".to_owned(),
         n => format!("nothing came back on any of {n} flows"),
     }];
-    says.push(if counts.refused > 0 {
+    says.push(if let Some(reason) = too_big(asked, counts) {
+        reason
+    } else if counts.corrupted > 0 {
+        corrupted(counts)
+    } else if counts.prohibited > 0 {
+        format!("an ICMP error{} says that a rule forbids it: a packet filter, or a policy on the way", from(reporter))
+    } else if counts.time_exceeded > 0 {
+        format!("an ICMP time exceeded{} came back: the probes go round in a loop there", from(reporter))
+    } else if counts.refused > 0 && !method.is_udp() {
+        format!("an ICMP port unreachable{} came back: a packet filter rejects it, for the host itself would have answered", from(reporter))
+    } else if counts.refused > 0 {
         format!("the host answers that nothing listens on UDP port {port}: start `llama reflector` there, or name its port")
     } else if counts.unreachable > 0 {
-        "an ICMP error says unreachable: a missing route, or a firewall that says so".to_owned()
+        format!("an ICMP error{} says unreachable: a missing route, or a firewall that says so", from(reporter))
     } else if counts.late > 0 {
         "replies came, all of them after the loss threshold; raise --timeout".to_owned()
+    } else if method == MethodKind::TcpSyn {
+        format!("the host is down, or a firewall drops SYNs to port {port} or their answers; one broken path of several would spare some flows")
+    } else if method == MethodKind::Icmp {
+        "the host is down, or it or a firewall drops echo requests; try --tcp; one broken path of several would spare some flows".to_owned()
     } else {
         format!("the host is down, no reflector answers on UDP port {port}, it wants another key (--key-file) or method (--method), or a firewall drops it; one broken path of several would spare some flows")
     });
-    if size > FRAME && counts.refused == 0 {
-        says.push(format!("probes of {size} bytes need jumbo frames or fragments, which are dropped in many places: try without --size"));
+    if counts.reported() > 0 && counts.lost > 0 {
+        says.push(format!("the other {} were most likely refused as well: hosts limit how many ICMP errors they send (Linux: one a second to one host, net.ipv4.icmp_ratelimit)", count(counts.lost)));
+    }
+    if size > FRAME && counts.refused + counts.too_big == 0 {
+        says.push(format!("probes of {size} bytes need jumbo frames all the way, for they are never sent in fragments: try without --size"));
     }
     says
 }
@@ -313,15 +385,21 @@ pub(super) mod tests {
             lost,
             lost_forward: 0,
             lost_reverse: 0,
+            dscp_changed_forward: 0,
+            dscp_changed_reverse: 0,
             rtt: None,
         };
         of.iter().enumerate().map(flow).collect()
     }
 
+    fn asked(port: u16) -> Asked<'static> {
+        Asked { method: MethodKind::Udp, port, size: 44, reporter: None, mtu: None, seconds: &[] }
+    }
+
     fn judged(of: &[(u64, u64)]) -> Verdict {
         let flows = flows(of);
         let (sent, lost) = of.iter().fold((0, 0), |(s, l), f| (s + f.0, l + f.1));
-        network(&Counts { sent, lost, replied: sent - lost, ..Counts::default() }, &flows, 8100, 44)
+        network(&asked(8100), &Counts { sent, lost, replied: sent - lost, ..Counts::default() }, &flows)
     }
 
     #[test]
@@ -365,22 +443,41 @@ pub(super) mod tests {
 
     #[test]
     fn silence_has_a_cause() {
-        let says = |counts: Counts| network(&counts, &flows(&[(10, 10); 4]), 862, 44).says[1].clone();
+        let of = |asked: Asked<'_>, counts: Counts| network(&asked, &counts, &flows(&[(10, 10); 4])).says;
+        let says = |counts: Counts| of(asked(862), counts)[1].clone();
         let base = Counts { sent: 40, ..Counts::default() };
         assert!(says(Counts { refused: 40, ..base }).contains("nothing listens on UDP port 862"));
         assert!(says(Counts { unreachable: 40, ..base }).contains("route"));
         assert!(says(Counts { lost: 40, late: 40, ..base }).contains("--timeout"));
         assert!(says(Counts { lost: 40, ..base }).contains("host is down"));
-        let large = network(&Counts { lost: 40, ..base }, &flows(&[(10, 10); 4]), 862, 9000);
-        assert!(large.says[2].contains("without --size"), "{large:?}");
-        let unsent = network(&Counts { sent: 40, send_failed: 40, ..Counts::default() }, &flows(&[(40, 0)]), 862, 44);
-        assert!(unsent.says[0].contains("none of 40 probes left"), "{unsent:?}");
+        let large = of(Asked { size: 9000, ..asked(862) }, Counts { lost: 40, ..base });
+        assert!(large[2].contains("without --size"), "{large:?}");
+        let unsent = of(asked(862), Counts { sent: 40, send_failed: 40, ..Counts::default() });
+        assert!(unsent[0].contains("none of 40 probes left"), "{unsent:?}");
+        let tcp = Asked { method: MethodKind::TcpSyn, reporter: Some([192, 0, 2, 9].into()), ..asked(443) };
+        assert!(of(tcp, Counts { lost: 40, ..base })[1].contains("SYNs to port 443"));
+        let few = of(tcp, Counts { prohibited: 7, lost: 33, ..base });
+        assert!(few[1].contains("from 192.0.2.9 says that a rule forbids it"), "{few:?}");
+        assert!(few[2].contains("the other 33 were most likely refused as well"), "{few:?}");
+        assert!(of(tcp, Counts { refused: 40, ..base })[1].contains("a packet filter rejects it"));
+        assert!(of(tcp, Counts { time_exceeded: 40, ..base })[1].contains("loop"));
+    }
+
+    #[test]
+    fn a_limit_on_answers_is_suspected_of_what_needs_no_agent() {
+        let counts = Counts { sent: 3000, replied: 1200, resets: 1200, lost: 1800, ..Counts::default() };
+        let flows = flows(&[(750, 450); 4]);
+        for (method, hinted) in [(MethodKind::TcpSyn, true), (MethodKind::Icmp, true), (MethodKind::Udp, false)] {
+            let asked = Asked { method, seconds: &[(500, 200); 6], ..asked(0) };
+            let says = network(&asked, &counts, &flows).says;
+            assert_eq!(says.iter().any(|say| say.contains("a steady 200 a second")), hinted, "{says:?}");
+        }
     }
 
     #[test]
     fn direction_is_told_when_known() {
         let counts = Counts { sent: 100, lost: 10, replied: 90, lost_forward: 9, lost_reverse: 1, ..Counts::default() };
-        let verdict = network(&counts, &flows(&[(50, 5), (50, 5)]), 8100, 44);
+        let verdict = network(&asked(8100), &counts, &flows(&[(50, 5), (50, 5)]));
         assert!(verdict.says.contains(&"lost on the way there: 9, on the way back: 1".to_owned()), "{verdict:?}");
     }
 

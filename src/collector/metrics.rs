@@ -79,10 +79,12 @@ impl ReloadCounters {
 type Read = fn(&Progress) -> u64;
 
 /// What becomes of probes: the values of the label `outcome`.
-const OUTCOMES: [(&str, Read); 10] = [
+const OUTCOMES: [(&str, Read); 12] = [
     ("sent", |p| p.sent.get()),
     ("replied", |p| p.replied.get()),
     ("lost", |p| p.lost.get()),
+    ("corrupted", |p| p.corrupted.get()),
+    ("too_big", |p| p.too_big.get()),
     ("refused", |p| p.refused.get()),
     ("unreachable", |p| p.unreachable.get()),
     ("send_failed", |p| p.send_failed.get()),

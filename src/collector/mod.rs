@@ -8,9 +8,11 @@ pub mod ledger;
 pub mod metrics;
 pub mod outfit;
 pub mod progress;
+pub mod reading;
 pub mod reload;
 pub mod roster;
 pub mod samples;
+pub mod seats;
 pub mod share;
 pub mod station;
 pub mod stats;
@@ -20,7 +22,7 @@ pub mod worker;
 
 use crate::config::Plan;
 use crate::net::features::{Features, IoChoice, StampPath};
-use crate::net::{Limits, clock_state, thread};
+use crate::net::{Limits, clock_state, raw, thread};
 use crate::probe::shape::StampPolicy;
 use crate::summary::Summary;
 use crate::summary::tally::Tally;
@@ -32,6 +34,7 @@ use progress::{Intervals, Progress};
 use reload::Reloader;
 use roster::{Roster, Settings};
 use samples::Samples;
+use seats::EchoPath;
 use station::{Cpu, Ready, SetUp, Station};
 use std::io;
 use std::net::SocketAddr;
@@ -92,6 +95,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// This process may not send what the plan asks for.
+    #[error("{0}")]
+    Privilege(String),
     /// There is nothing to probe.
     #[error("the plan has no flows: give tests a target and a port")]
     Empty,
@@ -124,6 +130,8 @@ pub struct WorkerInfo {
 pub struct Collector {
     /// What the kernel lets it do.
     pub features: Features,
+    /// How ICMP echoes go out, when there are some at the start.
+    pub echo: Option<EchoPath>,
     /// Its workers under the plan it was started with; [`Reloader::workers`] has those of now.
     pub workers: Vec<WorkerInfo>,
     /// Local addresses of the flows of worker 0, by its flow number.
@@ -151,6 +159,8 @@ impl Collector {
             return Err(Error::Empty);
         }
         let features = Features::detect(options.io).map_err(Error::Features)?;
+        let privilege = raw::privilege();
+        let echo = seats::allowed(plan, privilege).map_err(Error::Privilege)?;
         let mut cpus = cpus(plan, options).map_err(|source| Error::Start { worker: 0, source })?;
         let shares = share::deal(plan, cpus.len());
         let count = shares.len();
@@ -158,6 +168,7 @@ impl Collector {
         let settings = Settings {
             kernel_stamps: features.stamps != StampPath::User,
             in_flight: options.in_flight,
+            echo: if privilege.raw { EchoPath::Raw } else { EchoPath::PingSockets },
             clock: clock_state::synchronised_within_ns().map(ErrorEstimate::synchronised),
         };
         let stop = Arc::new(AtomicBool::new(false));
@@ -189,23 +200,23 @@ impl Collector {
         for (worker, result) in ready.iter().take(count) {
             set_up[worker] = Some(result.map_err(|source| Error::Start { worker, source })?);
         }
-        let (mut workers, mut rosters, mut locals) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut workers, mut rosters, mut ports) = (Vec::new(), Vec::new(), Vec::new());
         for (worker, (set_up, cpu)) in set_up.into_iter().zip(&cpus).enumerate() {
-            let Some(SetUp { roster, locals: own, limits }) = set_up else {
+            let Some(SetUp { roster, ports: own, limits }) = set_up else {
                 return Err(Error::Panicked(format!("worker {worker}"))); // neither ready nor refused
             };
             workers.push(WorkerInfo::new(plan, &roster, &settings, cpu, &limits));
             rosters.push(roster);
-            locals.push(own);
+            ports.push(own);
         }
         let sources = rosters[0].share.flow_sockets.iter();
-        let flow_sources = sources.filter_map(|socket| locals[0].get(usize::from(*socket)).copied()).collect();
+        let flow_sources = sources.filter_map(|port| Some(ports[0].get(usize::from(*port))?.local)).collect();
         let timetable = Timetable::new(SystemClock.monotonic().after(WARM_UP), plan.interval);
         for start in starts {
             let _ = start.send(timetable.clone()); // a worker that is gone tells why when it is joined
         }
         let (plans_out, plans) = bounded(reload::PLANS);
-        let coverage = Coverage::new(plan, &rosters, &locals);
+        let coverage = Coverage::new(plan, &rosters, &ports);
         let intervals = Arc::new(Intervals::default());
         let mut merger = Summaries::new(coverage, timetable.clone(), plans, options.duration, Arc::clone(&intervals));
         if let Some(flows) = options.flows_listed {
@@ -219,7 +230,8 @@ impl Collector {
             plan: Arc::clone(plan),
             workers: workers.clone(),
             rosters,
-            locals,
+            ports,
+            privilege,
             timetable,
             settings,
             cpus,
@@ -227,7 +239,7 @@ impl Collector {
             plans: plans_out,
             progress: progress.clone(),
         });
-        Ok(Collector { features, workers, flow_sources, progress, intervals, stop, threads, summaries, reloader })
+        Ok(Collector { features, echo, workers, flow_sources, progress, intervals, stop, threads, summaries, reloader })
     }
 
     /// What puts the collector under another plan while it runs; may be kept and used by any thread.
@@ -279,7 +291,7 @@ impl WorkerInfo {
         let policy = plan.shapes.first().map_or(StampPolicy::Off, |shape| shape.stamps);
         WorkerInfo {
             cpu: cpu.pinned.then_some(cpu.number),
-            sockets: share.sources.len(),
+            sockets: roster.sockets(),
             flows: share.flows.len(),
             rate: share.rate,
             spin: share.rate >= worker::SPIN_RATE,

@@ -5,8 +5,9 @@
 
 use super::ledger::Segment;
 use super::worker::{Parts, Reader, Route};
+use crate::net::raw::{self, Held};
 use crate::net::socket::{self, Socket};
-use crate::net::{Limits, SocketId, SocketSpec};
+use crate::net::{FlowLabels, Limits, SocketId, SocketSpec, flow_label};
 use crate::probe::inflight::InFlight;
 use crate::probe::method::Method;
 use crate::probe::schedule::{Schedule, Sweep};
@@ -14,17 +15,43 @@ use crate::probe::{FlowId, IntervalId};
 use crate::summary::tally::Tally;
 use crate::time::Monotonic;
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A socket's place in a worker's list.
 #[derive(Debug)]
-pub struct Seat {
+pub struct SocketChange {
     /// Which socket it is of those the worker has.
     pub kept: Option<u16>,
     /// What it is to be like; `None` for one that stays as it is.
     pub spec: Option<SocketSpec>,
+    /// Which ports it sends from, by their new places; its own one unless it is raw.
+    pub ports: Vec<u16>,
     /// The socket, when it is a new one and open.
     pub opened: Option<Socket>,
+}
+
+/// A source's port, as the worker has it: of UDP, of TCP, or an ICMP identifier.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// Local address and port.
+    pub local: SocketAddr,
+    /// Keeps a TCP port from others.
+    held: Option<Arc<Held>>,
+}
+
+/// A port's place in a worker's list.
+#[derive(Clone, Copy, Debug)]
+pub struct PortChange {
+    /// Which port it is of those the worker has.
+    pub kept: Option<u16>,
+    /// Address and port of one that is new; port 0 lets the system choose.
+    pub bind: SocketAddr,
+    /// Whether it is to be held, as one of TCP.
+    pub hold: bool,
+    /// IPv6 flow labels of what it sends.
+    pub flow_labels: FlowLabels,
 }
 
 /// An in-flight ring's place in a worker's list.
@@ -55,7 +82,13 @@ pub struct Sweeps {
 #[derive(Debug)]
 pub struct Outfit {
     /// Sockets.
-    pub seats: Vec<Seat>,
+    pub seats: Vec<SocketChange>,
+    /// Ports.
+    pub ports: Vec<PortChange>,
+    /// By flow: its port's place; 65535 where no flow is.
+    pub port_of: Vec<u16>,
+    /// TCP ports, held while they are used; [`Outfit::open`] brings them.
+    pub held: Vec<Arc<Held>>,
     /// Probes in flight.
     pub lanes: Vec<LaneChange>,
     /// By lane.
@@ -88,22 +121,57 @@ pub struct Leftovers {
     lanes: Vec<InFlight>,
     tallies: Vec<Tally>,
     routes: Vec<Route>,
+    held: Vec<Arc<Held>>,
     /// Sockets that are closed with it.
     pub sockets: Vec<Socket>,
 }
 
 impl Outfit {
-    /// Opens the sockets that are new.
+    /// Opens the sockets and holds the ports that are new; returns all ports, by their places. `had` are those the
+    /// worker has.
     ///
     /// # Errors
     /// The kernel's, with the address.
-    pub fn open(&mut self) -> io::Result<()> {
-        for seat in &mut self.seats {
-            if let (None, Some(spec)) = (seat.kept, &seat.spec) {
-                seat.opened = Some(open_source(spec)?);
+    pub fn open(&mut self, had: &[Port]) -> io::Result<Vec<Port>> {
+        let mut ports = Vec::with_capacity(self.ports.len());
+        for change in &self.ports {
+            let kept = change.kept.and_then(|kept| had.get(usize::from(kept)));
+            ports.push(match kept {
+                Some(port) => port.clone(),
+                None if change.hold => {
+                    let held = raw::hold(change.bind)?;
+                    Port { local: held.local, held: Some(Arc::new(held)) }
+                }
+                None => Port { local: change.bind, held: None },
+            });
+        }
+        for SocketChange { kept, spec, ports: own, opened } in &mut self.seats {
+            let Some(spec) = spec else { continue };
+            let numbers = own.iter().filter_map(|port| ports.get(usize::from(*port)));
+            spec.transport = spec.transport.with_ports(numbers.map(|port| port.local.port()).collect());
+            if kept.is_some() {
+                continue;
+            }
+            let socket = open_source(spec)?;
+            if !spec.transport.is_raw()
+                && let Some(port) = own.first().and_then(|port| ports.get_mut(usize::from(*port)))
+            {
+                port.local = socket.local;
+            }
+            *opened = Some(socket);
+        }
+        for (route, port) in self.routes.iter_mut().zip(&self.port_of) {
+            let at = usize::from(*port);
+            if let (Some(port), Some(change)) = (ports.get(at), self.ports.get(at)) {
+                route.addressing.ports.local = port.local.port();
+                route.flow_label = match change.flow_labels {
+                    FlowLabels::Own => flow_label(port.local.port(), route.to),
+                    FlowLabels::System | FlowLabels::Zero => 0,
+                };
             }
         }
-        Ok(())
+        self.held = ports.iter().filter_map(|port| port.held.clone()).collect();
+        Ok(ports)
     }
 
     /// Seats the sockets: those the worker has, changed as far as needed, and those that were opened. Which are not
@@ -114,7 +182,7 @@ impl Outfit {
     pub fn seat(&mut self, had: Vec<Socket>) -> io::Result<(Vec<Socket>, Vec<Socket>)> {
         let mut had: Vec<Option<Socket>> = had.into_iter().map(Some).collect();
         let mut seated = Vec::with_capacity(self.seats.len());
-        for Seat { kept, spec, opened } in self.seats.drain(..) {
+        for SocketChange { kept, spec, opened, .. } in self.seats.drain(..) {
             let kept = kept.and_then(|kept| had.get_mut(usize::from(kept))?.take());
             let mut socket = kept.or(opened).ok_or_else(|| io::Error::other("a socket was not opened"))?;
             if let Some(spec) = spec {
@@ -154,6 +222,7 @@ impl Parts {
             let former = std::mem::replace(&mut self.schedule, schedule);
             self.schedule.follow(former, &pairs);
         }
+        left.held = std::mem::replace(&mut self.held, outfit.held);
         left.routes = std::mem::replace(&mut self.routes, outfit.routes);
         self.thresholds = outfit.thresholds;
         self.readers = outfit.readers;
@@ -161,6 +230,7 @@ impl Parts {
         self.methods = outfit.methods;
         self.spin = outfit.spin;
         self.max_lateness_ns = outfit.max_lateness_ns;
+        self.too_big.forget();
         if let Some(cut) = cut {
             if let Some(before) = cut.first.0.checked_sub(1) {
                 // it may have begun since the last tick; without a tally left it is missing from the summaries

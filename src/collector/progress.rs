@@ -100,6 +100,10 @@ pub struct Progress {
     pub replied: Cell,
     /// Probes without any answer within the loss threshold.
     pub lost: Cell,
+    /// Probes whose reply came with a changed payload.
+    pub corrupted: Cell,
+    /// Probes larger than what a link carries.
+    pub too_big: Cell,
     /// Probes answered by ICMP port unreachable.
     pub refused: Cell,
     /// Probes answered by another ICMP error.
@@ -157,7 +161,8 @@ pub struct Progress {
 impl Progress {
     /// Probes that left and brought no reply: upstream's `lost`.
     pub fn unanswered(&self) -> u64 {
-        self.lost.get() + self.refused.get() + self.unreachable.get()
+        let known = [&self.corrupted, &self.too_big, &self.refused, &self.unreachable];
+        self.lost.get() + known.into_iter().map(Cell::get).sum::<u64>()
     }
 }
 

@@ -9,24 +9,26 @@
 
 use super::WorkerInfo;
 use super::ledger::{Segment, Timetable};
-use super::outfit::{Outfit, Seat};
+use super::outfit::{Outfit, Port};
 use super::progress::Progress;
 use super::roster::{Roster, Settings, Succession, TooMany};
+use super::seats;
 use super::share;
 use super::station::Cpu;
 use super::summaries::Coverage;
 use super::turn::{Answer, Change, Turn};
 use crate::config::diff::{self, Numbers};
+use crate::config::plan::Source;
 use crate::config::{Matching, Plan};
-use crate::net::{Limits, thread};
+use crate::net::{Limits, raw, thread};
 use crate::probe::IntervalId;
 use crate::probe::random::Random;
+use crate::probe::shape::MethodKind;
 use crate::sink::rfc3339;
 use crate::time::{Clock, Monotonic, SystemClock, Wall};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use serde::Serialize;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -48,6 +50,17 @@ pub enum ReloadError {
     /// There is nothing to probe.
     #[error("the plan has no flows: give tests a target and a port")]
     Empty,
+    /// This process may not send what the plan asks for.
+    #[error("{0}")]
+    Privilege(String),
+    /// There are not enough ICMP identifiers.
+    #[error(
+        "{asked} ICMP identifiers asked, 65535 possible while the old plan's probes are in flight; change less at once"
+    )]
+    Identifiers {
+        /// How many.
+        asked: usize,
+    },
     /// Probes of the plan before the present one are not all decided.
     #[error("the reload before still waits for probes of removed flows, for a loss threshold at most; try again then")]
     Unsettled,
@@ -105,8 +118,10 @@ pub struct Running {
     pub workers: Vec<WorkerInfo>,
     /// What its workers have.
     pub rosters: Vec<Roster>,
-    /// By worker: the local addresses of its sockets.
-    pub locals: Vec<Vec<SocketAddr>>,
+    /// By worker: its ports.
+    pub ports: Vec<Vec<Port>>,
+    /// What the process may do.
+    pub privilege: raw::Privilege,
     /// When intervals are.
     pub timetable: Timetable,
     /// What is the same for all workers.
@@ -255,13 +270,14 @@ impl Running {
         if diff::is_same(&self.plan, plan) {
             return Ok(reloaded);
         }
+        seats::allowed(plan, self.privilege).map_err(ReloadError::Privilege)?;
         let (rosters, mut outfits) = self.outfits(plan, &same)?;
-        for (worker, outfit) in outfits.iter_mut().enumerate() {
-            outfit.open().map_err(|source| ReloadError::Refused { worker, source })?;
+        let mut ports = Vec::with_capacity(outfits.len());
+        for (worker, (outfit, had)) in outfits.iter_mut().zip(&self.ports).enumerate() {
+            ports.push(outfit.open(had).map_err(|source| ReloadError::Refused { worker, source })?);
         }
-        let locals = self.seated(&outfits);
         let limits: Vec<Limits> = outfits.iter().map(|outfit| outfit.limits).collect();
-        let coverage = Coverage::new(plan, &rosters, &locals);
+        let coverage = Coverage::new(plan, &rosters, &ports);
         let handed = self.hand_out(outfits.into_iter().enumerate().collect())?;
         // no step from here on can fail
         let at = SystemClock.monotonic().after(AHEAD);
@@ -275,7 +291,7 @@ impl Running {
             self.cpus[worker].pinned |= roster.share.rate >= super::worker::SPIN_RATE;
             self.workers[worker] = WorkerInfo::new(plan, roster, &self.settings, &self.cpus[worker], limits);
         }
-        (self.rosters, self.locals, self.plan) = (rosters, locals, Arc::clone(plan));
+        (self.rosters, self.ports, self.plan) = (rosters, ports, Arc::clone(plan));
         reloaded.changed = true;
         reloaded.pause_ns = crate::time::nanos(handed.taken());
         reloaded.first_interval = cut.first.0;
@@ -291,7 +307,8 @@ impl Running {
         }
         let seated = same.sources.iter().map(|old| old.and_then(|old| seat_of[old as usize]));
         let shares = share::redeal(plan, self.rosters.len(), &seated.collect::<Vec<_>>());
-        let way = Succession { former: &self.plan, plan, same };
+        let identifiers = self.identifiers(plan, same)?;
+        let way = Succession { former: &self.plan, plan, same, identifiers: &identifiers };
         let mut random = Random::new(super::random_seed());
         let (mut rosters, mut outfits) = (Vec::new(), Vec::new());
         for (worker, (roster, share)) in self.rosters.iter().zip(shares).enumerate() {
@@ -303,31 +320,34 @@ impl Running {
         Ok((rosters, outfits))
     }
 
-    /// The local addresses of the sockets when they are seated.
-    fn seated(&self, outfits: &[Outfit]) -> Vec<Vec<SocketAddr>> {
-        let seated = self.locals.iter().zip(outfits).map(|(had, outfit)| {
-            let local = |seat: &Seat| match (&seat.opened, seat.kept) {
-                (Some(socket), _) => Some(socket.local),
-                (None, kept) => had.get(usize::from(kept?)).copied(),
-            };
-            outfit.seats.iter().filter_map(local).collect()
-        });
-        seated.collect()
+    /// The identifiers of the plan's echoes: those there are stay with their sources, until the old plan is settled
+    /// others get none of them.
+    fn identifiers(&self, plan: &Plan, same: &Matching) -> Result<Vec<u16>, ReloadError> {
+        let mut port_of = vec![None; self.plan.sources.len()];
+        for (roster, ports) in self.rosters.iter().zip(&self.ports) {
+            for (source, port) in roster.share.sources.iter().zip(ports) {
+                port_of[*source as usize] = Some(port.local.port());
+            }
+        }
+        let known: Vec<Option<u16>> = same.sources.iter().map(|old| port_of[(*old)? as usize]).collect();
+        let is_echo = |source: &Source| self.plan.shapes[source.shape as usize].method == MethodKind::Icmp;
+        let echoes = self.plan.sources.iter().zip(&port_of).filter(|(source, _)| is_echo(source));
+        let taken = echoes.filter_map(|(_, port)| *port);
+        seats::identifiers(plan, &known, taken).map_err(|asked| ReloadError::Identifiers { asked })
     }
 
     fn settle(&mut self) -> Result<(), ReloadError> {
-        let (mut given, mut rosters) = (Vec::new(), self.rosters.clone());
+        let (mut given, mut rosters, mut ports) = (Vec::new(), self.rosters.clone(), self.ports.clone());
         for (worker, roster) in self.rosters.iter().enumerate().filter(|(_, roster)| roster.has_leaving()) {
-            let (settled, outfit) = roster.settled(&self.plan, &self.settings);
+            let (settled, mut outfit) = roster.settled(&self.plan, &self.settings);
+            ports[worker] =
+                outfit.open(&self.ports[worker]).map_err(|source| ReloadError::Refused { worker, source })?;
             rosters[worker] = settled;
             given.push((worker, outfit));
         }
         let handed = self.hand_out(given)?;
         handed.turn.begin_at_once();
-        for (roster, locals) in rosters.iter().zip(&mut self.locals) {
-            locals.truncate(roster.share.sources.len());
-        }
-        self.rosters = rosters;
+        (self.rosters, self.ports) = (rosters, ports);
         handed.taken();
         Ok(())
     }

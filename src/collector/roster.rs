@@ -9,27 +9,28 @@
 //! ([`super::reload`]). Read [`Roster`] and [`Roster::follow`] first.
 
 use super::ledger;
-use super::outfit::{LaneChange, Outfit, Seat, Sweeps};
+use super::outfit::{LaneChange, Outfit, PortChange, SocketChange, Sweeps};
+use super::seats::{EchoPath, Seats};
 use super::share::Share;
 use super::worker::{self, Reader, Route};
 use crate::config::{Matching, Plan};
-use crate::net::{Limits, SocketId};
+use crate::net::{Limits, SocketId, raw};
 use crate::probe::inflight::{self, InFlight};
-use crate::probe::method::Method;
+use crate::probe::method::{Addressing, Method};
 use crate::probe::random::Random;
 use crate::probe::schedule::Sweep;
-use crate::probe::shape::{Pacing, Shape};
+use crate::probe::shape::{Dscp, MethodKind, Pacing, Shape};
 use crate::probe::{FlowId, Seq};
 use crate::summary::tally::{Layout, Tally};
 use crate::wire::stamp::ErrorEstimate;
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Rings and methods of a worker at most: routes name them in 8 bits.
 pub const MOST_NAMED: usize = 256;
-/// Sockets of a worker at most, those that leave included: they are counted in 16 bits.
+/// Sockets of a worker at most, and its ports, those that leave included: they are counted in 16 bits.
 pub const MOST_SOCKETS: usize = 65_535;
 
 /// What is the same for all workers.
@@ -41,6 +42,8 @@ pub struct Settings {
     pub in_flight: Option<usize>,
     /// How good the local clock is, for probes to say.
     pub clock: Option<ErrorEstimate>,
+    /// How ICMP echoes go out.
+    pub echo: EchoPath,
 }
 
 /// A plan would need more of something than a worker can number.
@@ -58,10 +61,16 @@ pub struct TooMany {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Leaving {
     number: u32,
+    from: IpAddr,
     to: SocketAddr,
     socket: SocketId,
-    /// Reads what comes back.
+    /// The place of its port.
+    port: u16,
+    /// Reads what comes back to its socket.
     reader: Reader,
+    /// What its probes look like: of several classes and sizes not always what the reader's do.
+    method: u8,
+    dscp: Dscp,
 }
 
 /// The size of an in-flight ring.
@@ -89,8 +98,14 @@ pub struct Roster {
     order: Vec<u32>,
     /// Flow numbers there are, with and without a flow.
     known: usize,
-    /// Sockets after those of the share: sources of the plan before.
+    /// Its sockets.
+    seats: Seats,
+    /// Sockets after those: of the plan before.
     leaving_sockets: usize,
+    /// Ports after those of the share: sources of the plan before.
+    leaving_ports: usize,
+    /// Raw sockets that are given answers to another one's probes.
+    copies: Vec<(SocketId, SocketId)>,
     leaving: Vec<Leaving>,
     /// Those of the share first.
     rings: Vec<Ring>,
@@ -112,17 +127,35 @@ pub struct Succession<'p> {
     pub plan: &'p Plan,
     /// What it has of the plan before.
     pub same: &'p Matching,
+    /// By source of the plan now: the identifier of its echoes (see [`super::seats::identifiers`]).
+    pub identifiers: &'p [u16],
+}
+
+/// How sockets and ports are carried on.
+struct Carried {
+    sockets: Vec<SocketChange>,
+    ports: Vec<PortChange>,
+    /// Of each socket of the plan before, its new place.
+    socket_of: Vec<u16>,
+    /// Of each port of the plan before, its new place.
+    port_of: Vec<u16>,
 }
 
 /// Stands where no flow is: nobody is asked and nobody may answer.
-const NOBODY: Route = Route {
-    to: SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0)),
-    socket: SocketId(u16::MAX),
-    lane: 0,
-    method: 0,
-    traffic_class: None,
-    stamp_one_in: 0,
-};
+fn nobody() -> Route {
+    let to = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    Route {
+        to,
+        addressing: Addressing::new(to, to),
+        socket: SocketId(u16::MAX),
+        lane: 0,
+        method: 0,
+        traffic_class: None,
+        dscp: Dscp(0),
+        stamp_one_in: 0,
+        flow_label: 0,
+    }
+}
 
 impl Roster {
     /// A worker that has nothing yet. Its first session-sender identifier is drawn here.
@@ -132,7 +165,7 @@ impl Roster {
 
     /// Whether something of the plan before is still there.
     pub fn has_leaving(&self) -> bool {
-        self.leaving_sockets > 0 || !self.leaving.is_empty()
+        self.leaving_sockets > 0 || self.leaving_ports > 0 || !self.leaving.is_empty()
     }
 
     /// The worker's roster under another plan, and what brings the worker there. What leaves stays on the books until
@@ -150,11 +183,13 @@ impl Roster {
         let plan = way.plan;
         let (worker, known, next_ssid) = (self.worker, self.known, self.next_ssid);
         let mut next = Roster { worker, share, known, next_ssid, ..Roster::default() };
-        let (seats, sockets_of) = next.seats(self, way, settings);
         let (thresholds, lane_of) = next.share.thresholds(plan);
         next.rings = thresholds.iter().map(|threshold| Ring::new(*threshold)).collect();
+        next.seats = Seats::new(plan, &next.share, &lane_of, settings.echo);
+        let carried = next.carry(self, way, settings);
         next.name_shapes(self, way);
-        let renumbered = next.number_flows(self, way, &sockets_of);
+        let renumbered = next.number_flows(self, way, &carried);
+        let Carried { sockets, ports, .. } = carried;
         // old probes may hold intervals of the new plan open
         let longest = next.rings.iter().map(|ring| ring.loss_threshold).max().unwrap_or_default();
         let tallies = ledger::tallies(plan.interval, longest);
@@ -162,7 +197,8 @@ impl Roster {
             ("open intervals", ledger::overlapping(plan.interval, longest), ledger::MOST_OPEN),
             ("loss thresholds", next.rings.len(), MOST_NAMED),
             ("kinds of probes", plan.shapes.len() + next.leaving_shapes.len(), MOST_NAMED),
-            ("sockets", seats.len(), MOST_SOCKETS),
+            ("sockets", sockets.len(), MOST_SOCKETS),
+            ("ports", ports.len(), MOST_SOCKETS),
         ] {
             if asked > possible {
                 return Err(TooMany { what, asked, possible });
@@ -179,7 +215,7 @@ impl Roster {
             seed: random.bits(),
         };
         let tallies = (0..tallies).map(|_| Tally::new(&next.layout, worker)).collect();
-        let rest = next.outfit(plan, seats, settings);
+        let rest = next.outfit(plan, sockets, ports, settings);
         Ok((next, Outfit { lanes, renumbered, sweeps: Some(sweeps), tallies, ..rest }))
     }
 
@@ -188,14 +224,33 @@ impl Roster {
     pub fn settled(&self, plan: &Plan, settings: &Settings) -> (Roster, Outfit) {
         let mut next = self.clone();
         (next.leaving, next.leaving_sockets, next.leaving_shapes) = (Vec::new(), 0, Vec::new());
+        (next.leaving_ports, next.copies) = (0, Vec::new());
         next.rings.truncate(next.share.thresholds(plan).0.len());
         let lanes =
             (0..).zip(&next.rings).map(|(lane, ring)| LaneChange { from: Some(lane), ring: None, limit: ring.limit });
         let lanes = lanes.collect();
-        let stay = |socket| Seat { kept: Some(socket), spec: None, opened: None };
-        let seats = (0..next.share.sources.len() as u16).map(stay).collect();
-        let outfit = Outfit { lanes, ..next.outfit(plan, seats, settings) };
+        // a raw socket lets in no more what has left
+        let specs = next.seats.specs(plan, &next.share, settings.kernel_stamps);
+        let sockets = (0..).zip(&next.seats.seats).zip(specs).map(|((at, seat), spec)| SocketChange {
+            kept: Some(at),
+            spec: seat.raw.map(|_| spec),
+            ports: seat.sources.clone(),
+            opened: None,
+        });
+        let ports = (0..).zip(&next.share.sources);
+        let ports = ports.map(|(at, source)| PortChange {
+            kept: Some(at),
+            bind: plan.sources[*source as usize].bind,
+            hold: false,
+            flow_labels: plan.sources[*source as usize].flow_labels,
+        });
+        let outfit = Outfit { lanes, ..next.outfit(plan, sockets.collect(), ports.collect(), settings) };
         (next, outfit)
+    }
+
+    /// Its sockets, without those that leave.
+    pub fn sockets(&self) -> usize {
+        self.seats.seats.len()
     }
 
     /// Bytes of the worker's rings, routes, tallies, and buffers.
@@ -208,32 +263,123 @@ impl Roster {
             + usize::from(limits.buffers) * (limits.datagram + 256)
     }
 
-    /// The sockets under the new plan; and, by source of the former plan, their new numbers.
-    fn seats(&mut self, former: &Roster, way: &Succession<'_>, settings: &Settings) -> (Vec<Seat>, HashMap<u32, u16>) {
-        let before: HashMap<u32, u16> = former.share.sources.iter().copied().zip(0..).collect();
-        let connected = former.share.socket_specs(way.former, false);
-        let specs = self.share.socket_specs(way.plan, settings.kernel_stamps);
-        let mut seats = Vec::with_capacity(specs.len());
-        let mut now = HashMap::new();
-        for ((source, mut spec), at) in self.share.sources.iter().zip(specs).zip(0..) {
-            let old = way.same.sources[*source as usize].filter(|old| before.contains_key(old));
-            let kept = old.and_then(|old| before.get(&old).copied());
-            if let (Some(old), Some(kept)) = (old, kept) {
-                now.insert(old, at);
+    /// The sockets and ports under the new plan.
+    fn carry(&mut self, former: &Roster, way: &Succession<'_>, settings: &Settings) -> Carried {
+        let (ports, port_of) = self.carry_ports(former, way);
+        let kept = self.kept_sockets(former, &ports);
+        let before = former.seats.specs(way.former, &former.share, false);
+        let specs = self.seats.specs(way.plan, &self.share, settings.kernel_stamps);
+        let mut sockets = Vec::with_capacity(specs.len());
+        let mut socket_of = vec![u16::MAX; former.seats.seats.len()];
+        let now = |port: &u16| port_of.get(usize::from(*port)).copied();
+        for (((seat, mut spec), kept), at) in self.seats.seats.iter().zip(specs).zip(&kept).zip(0..) {
+            let mut ports: BTreeSet<u16> = seat.sources.iter().copied().collect();
+            if let Some(kept) = kept.map(usize::from) {
+                socket_of[kept] = at;
                 // it must still hear from the targets it does not ask any more: it stays connected only to what
-                // was its only target before
-                spec.connect = spec.connect.filter(|to| connected[usize::from(kept)].connect == Some(*to));
+                // was its only target before, and lets in what it has let in
+                spec.connect = spec.connect.filter(|to| before[kept].connect == Some(*to));
+                ports.extend(former.seats.seats[kept].sources.iter().filter_map(now));
             }
-            seats.push(Seat { kept, spec: Some(spec), opened: None });
-        }
-        for (source, number) in former.share.sources.iter().zip(0..) {
-            now.entry(*source).or_insert_with(|| {
-                seats.push(Seat { kept: Some(number), spec: None, opened: None });
-                self.leaving_sockets += 1;
-                (seats.len() - 1) as u16
+            sockets.push(SocketChange {
+                kept: *kept,
+                spec: Some(spec),
+                ports: ports.into_iter().collect(),
+                opened: None,
             });
         }
-        (seats, now)
+        for (old, place) in socket_of.iter_mut().enumerate().filter(|(_, place)| **place == u16::MAX) {
+            *place = sockets.len() as u16; // more than 65535 are refused
+            self.leaving_sockets += 1;
+            let ports = former.seats.seats[old].sources.iter().filter_map(now).collect();
+            sockets.push(SocketChange { kept: Some(old as u16), spec: None, ports, opened: None });
+        }
+        self.copies = self.find_copies(former, &sockets);
+        Carried { sockets, ports, socket_of, port_of }
+    }
+
+    /// The ports under the new plan; and, by port of the former one, their new places.
+    fn carry_ports(&mut self, former: &Roster, way: &Succession<'_>) -> (Vec<PortChange>, Vec<u16>) {
+        let before: HashMap<u32, u16> = former.share.sources.iter().copied().zip(0..).collect();
+        let mut port_of = vec![u16::MAX; former.share.sources.len()];
+        let mut ports = Vec::with_capacity(self.share.sources.len());
+        for (index, at) in self.share.sources.iter().zip(0..) {
+            let source = &way.plan.sources[*index as usize];
+            let kept = way.same.sources[*index as usize].and_then(|old| before.get(&old).copied());
+            if let Some(kept) = kept {
+                port_of[usize::from(kept)] = at;
+            }
+            let mut bind = source.bind;
+            let method = way.plan.shapes[source.shape as usize].method;
+            if method == MethodKind::Icmp
+                && let Some(identifier) = way.identifiers.get(*index as usize)
+            {
+                bind.set_port(*identifier);
+            }
+            let (hold, flow_labels) = (method == MethodKind::TcpSyn, source.flow_labels);
+            ports.push(PortChange { kept, bind, hold, flow_labels });
+        }
+        for (old, place) in port_of.iter_mut().enumerate().filter(|(_, place)| **place == u16::MAX) {
+            *place = ports.len() as u16; // more than 65535 are refused
+            self.leaving_ports += 1;
+            let source = &way.former.sources[former.share.sources[old] as usize];
+            let (bind, flow_labels) = (source.bind, source.flow_labels);
+            ports.push(PortChange { kept: Some(old as u16), bind, hold: false, flow_labels });
+        }
+        (ports, port_of)
+    }
+
+    /// By socket: which one it is of those there were. A UDP socket is its port's; a raw one is that of the same address,
+    /// method, loss threshold and flow labels, else one of others that would leave.
+    fn kept_sockets(&self, former: &Roster, ports: &[PortChange]) -> Vec<Option<u16>> {
+        let mut own = HashMap::new();
+        let mut raw: Vec<u16> = Vec::new();
+        for (at, seat) in (0..).zip(&former.seats.seats) {
+            match (seat.raw, seat.sources.first()) {
+                (None, Some(port)) => drop(own.insert(*port, at)),
+                _ => raw.push(at),
+            }
+        }
+        let mut kept = vec![None; self.seats.seats.len()];
+        for alike in [true, false] {
+            for (seat, kept) in self.seats.seats.iter().zip(&mut kept).filter(|(_, kept)| kept.is_none()) {
+                if seat.raw.is_none() {
+                    let port = seat.sources.first().and_then(|port| ports.get(usize::from(*port)));
+                    *kept = port.and_then(|port| own.get(&port.kept?).copied());
+                    continue;
+                }
+                let threshold = self.rings[usize::from(seat.lane)].loss_threshold;
+                let fits = |old: &u16| {
+                    let old = &former.seats.seats[usize::from(*old)];
+                    let known = former.rings[usize::from(old.lane)].loss_threshold;
+                    let is_alike = known == threshold && old.flow_labels == seat.flow_labels;
+                    old.raw == seat.raw && (is_alike || !alike)
+                };
+                *kept = raw.iter().position(fits).map(|at| raw.swap_remove(at));
+            }
+        }
+        kept
+    }
+
+    /// Pairs of raw sockets of one address and method that let in answers to the same port: each is given what the other
+    /// one has asked for.
+    fn find_copies(&self, former: &Roster, sockets: &[SocketChange]) -> Vec<(SocketId, SocketId)> {
+        let raw = sockets.iter().enumerate().filter_map(|(at, socket)| {
+            let of_plan = self.seats.seats.get(at);
+            let seat = of_plan.or_else(|| former.seats.seats.get(usize::from(socket.kept?)))?;
+            Some((SocketId(at as u16), seat.raw?, &socket.ports))
+        });
+        let raw: Vec<_> = raw.collect();
+        let mut copies = Vec::new();
+        for (a, of_a, ports) in &raw {
+            let ports: BTreeSet<&u16> = ports.iter().collect();
+            for (b, of_b, others) in &raw {
+                if a != b && of_a == of_b && others.iter().any(|port| ports.contains(port)) {
+                    copies.push((*a, *b));
+                }
+            }
+        }
+        copies
     }
 
     /// Gives every shape of the plan a session-sender identifier: the one it had, or a new one. One per shape: flows
@@ -247,8 +393,11 @@ impl Roster {
                 ssid
             }));
         }
-        for source in &former.share.sources {
-            let shape = &way.former.shapes[way.former.sources[*source as usize].shape as usize];
+        let of_sources = former.share.sources.iter().map(|source| way.former.sources[*source as usize].shape);
+        let of_flows = former.share.flows.iter().map(|flow| way.former.flows[*flow as usize].shape);
+        let in_use: BTreeSet<u32> = of_sources.chain(of_flows).collect();
+        for shape in in_use {
+            let shape = &way.former.shapes[shape as usize];
             if !way.plan.shapes.contains(shape) && !self.leaving_shapes.contains(shape) {
                 self.leaving_shapes.push(shape.clone());
             }
@@ -256,7 +405,7 @@ impl Roster {
     }
 
     /// Flows that stay keep their number, those that are new get free ones or more; returns the free ones given.
-    fn number_flows(&mut self, former: &Roster, way: &Succession<'_>, sockets_of: &HashMap<u32, u16>) -> Vec<FlowId> {
+    fn number_flows(&mut self, former: &Roster, way: &Succession<'_>, carried: &Carried) -> Vec<FlowId> {
         let mut number_of = vec![Layout::NONE; way.former.flows.len()];
         for (flow, number) in former.share.flows.iter().zip(&former.numbers) {
             number_of[*flow as usize] = *number;
@@ -271,19 +420,30 @@ impl Roster {
             })
         });
         let kept: Vec<Option<u32>> = kept.collect();
-        for (flow, number) in way.former.flows.iter().zip(number_of) {
+        for (position, index) in former.share.flows.iter().enumerate() {
+            let number = number_of[*index as usize];
             if number == Layout::NONE {
                 continue;
             }
             taken[number as usize] = true;
+            let flow = way.former.flows[*index as usize];
             let source = &way.former.sources[flow.source as usize];
-            let shape = &way.former.shapes[source.shape as usize];
-            let mut shapes = way.plan.shapes.iter().chain(&self.leaving_shapes);
-            let method = shapes.position(|known| known == shape).unwrap_or_default() as u8;
+            let method_of = |shape: u32| {
+                let mut shapes = way.plan.shapes.iter().chain(&self.leaving_shapes);
+                shapes.position(|known| *known == way.former.shapes[shape as usize]).unwrap_or_default() as u8
+            };
+            let (reads, method) = (method_of(source.shape), method_of(flow.shape));
             let lane = self.lane_of_leaving(source.loss_threshold);
-            let socket = sockets_of.get(&flow.source).copied().unwrap_or(u16::MAX);
-            let to = way.former.targets[flow.target as usize].address;
-            self.leaving.push(Leaving { number, to, socket: SocketId(socket), reader: Reader { lane, method } });
+            self.leaving.push(Leaving {
+                number,
+                from: way.former.paths[flow.path as usize].src,
+                to: way.former.targets[flow.target as usize].address,
+                socket: SocketId(carried.socket_of[usize::from(former.seats.of_flow[position])]),
+                port: carried.port_of[usize::from(former.share.flow_sockets[position])],
+                reader: Reader { lane, method: reads },
+                method,
+                dscp: way.former.shapes[flow.shape as usize].dscp,
+            });
         }
         let mut free = (0u32..).zip(taken).filter(|(_, taken)| !taken).map(|(number, _)| number);
         let mut renumbered = Vec::new();
@@ -380,22 +540,23 @@ impl Roster {
     }
 
     /// Everything a worker needs that follows from the roster alone.
-    fn outfit(&self, plan: &Plan, seats: Vec<Seat>, settings: &Settings) -> Outfit {
-        let (_, lane_of) = self.share.thresholds(plan);
+    fn outfit(&self, plan: &Plan, sockets: Vec<SocketChange>, ports: Vec<PortChange>, settings: &Settings) -> Outfit {
         let shapes: Vec<&Shape> = plan.shapes.iter().chain(&self.leaving_shapes).collect();
         let methods = shapes.iter().zip(self.ssids.iter().chain(std::iter::repeat(&1))).map(|(shape, ssid)| {
             let method = Method::new(shape, *ssid);
             settings.clock.map_or(method.clone(), |clock| method.with_clock(clock))
         });
-        let read =
-            |(source, lane): (&u32, &u8)| Reader { lane: *lane, method: plan.sources[*source as usize].shape as u8 };
-        let mut readers: Vec<Reader> = self.share.sources.iter().zip(&lane_of).map(read).collect();
-        readers.resize(seats.len(), Reader { lane: 0, method: 0 });
-        let routes = self.routes(plan, &lane_of, settings);
+        let read = self
+            .seats
+            .seats
+            .iter()
+            .map(|seat| Reader { lane: seat.lane, method: self.seats.shape_number(seat, plan, &self.share) as u8 });
+        let mut readers: Vec<Reader> = read.collect();
+        readers.resize(sockets.len(), Reader { lane: 0, method: 0 });
         let mut former = Vec::new();
         for Leaving { socket, reader, .. } in &self.leaving {
             let Some(now) = readers.get_mut(usize::from(socket.0)) else { continue };
-            if usize::from(socket.0) >= self.share.sources.len() {
+            if usize::from(socket.0) >= self.sockets() {
                 *now = *reader;
                 continue;
             }
@@ -405,12 +566,25 @@ impl Roster {
                 former.push((*socket, *reader));
             }
         }
-        let largest = shapes.iter().map(|shape| usize::from(shape.size)).max().unwrap_or(0);
+        let own = former.clone();
+        for (from, to) in &self.copies {
+            let theirs = own.iter().filter(|(socket, _)| socket == from).map(|(_, reader)| *reader);
+            for reader in std::iter::once(readers[usize::from(from.0)]).chain(theirs) {
+                if reader != readers[usize::from(to.0)] && !former.contains(&(*to, reader)) {
+                    former.push((*to, reader));
+                }
+            }
+        }
+        let largest = shapes.iter().map(|shape| bytes_received(shape)).max().unwrap_or(0);
         // 50 ms of replies may wait in the buffers; what is beyond waits in the sockets
         let waiting = (self.share.rate * 0.05).clamp(256.0, 16_384.0) as u16;
         let in_flight = settings.in_flight.unwrap_or(usize::MAX).min(usize::from(waiting));
+        let (routes, port_of) = self.routes(plan, settings);
         Outfit {
-            seats,
+            seats: sockets,
+            ports,
+            port_of,
+            held: Vec::new(),
             lanes: Vec::new(),
             thresholds: self.rings.iter().map(|ring| ring.loss_threshold).collect(),
             routes,
@@ -430,27 +604,47 @@ impl Roster {
         }
     }
 
-    fn routes(&self, plan: &Plan, lane_of: &[u8], settings: &Settings) -> Vec<Route> {
-        let mut routes = vec![NOBODY; self.known];
-        for ((index, number), socket) in self.share.flows.iter().zip(&self.numbers).zip(&self.share.flow_sockets) {
+    /// By flow number: its route, and its port's place.
+    fn routes(&self, plan: &Plan, settings: &Settings) -> (Vec<Route>, Vec<u16>) {
+        let mut routes = vec![nobody(); self.known];
+        let mut port_of = vec![u16::MAX; self.known];
+        let flows = self.share.flows.iter().zip(&self.numbers).zip(&self.share.flow_sockets).zip(&self.seats.of_flow);
+        for (((index, number), port), socket) in flows {
             let flow = plan.flows[*index as usize];
             let shape = &plan.shapes[flow.shape as usize];
-            let of_socket = &plan.shapes[plan.sources[flow.source as usize].shape as usize];
+            let seat = &self.seats.seats[usize::from(*socket)];
+            let of_source = &plan.shapes[plan.sources[flow.source as usize].shape as usize];
+            let to = plan.targets[flow.target as usize].address;
+            let of_socket = self.seats.shape_of(seat, plan, &self.share);
             routes[*number as usize] = Route {
-                to: plan.targets[flow.target as usize].address,
+                to,
+                // what the probes leave with, where the source is bound to a wildcard; the port is not known yet
+                addressing: Addressing::new(SocketAddr::new(plan.paths[flow.path as usize].src, 0), to),
                 socket: SocketId(*socket),
-                lane: lane_of[usize::from(*socket)],
+                lane: seat.lane,
                 method: flow.shape as u8,
                 traffic_class: (shape.dscp != of_socket.dscp).then(|| shape.dscp.traffic_class()),
-                stamp_one_in: if settings.kernel_stamps { self.share.one_in(of_socket.stamps) } else { 0 },
+                dscp: shape.dscp,
+                flow_label: 0, // nor is this
+                stamp_one_in: if settings.kernel_stamps { self.share.one_in(of_source.stamps) } else { 0 },
             };
+            port_of[*number as usize] = *port;
         }
-        for Leaving { number, to, socket, reader } in &self.leaving {
-            let gone = Route { to: *to, socket: *socket, lane: reader.lane, method: reader.method, ..NOBODY };
-            routes[*number as usize] = gone;
+        for leaving in &self.leaving {
+            let Leaving { number, from, to, socket, port, reader, method, dscp } = *leaving;
+            let addressing = Addressing::new(SocketAddr::new(from, 0), to);
+            let lane = reader.lane;
+            routes[number as usize] = Route { to, addressing, socket, lane, method, dscp, ..nobody() };
+            port_of[number as usize] = port;
         }
-        routes
+        (routes, port_of)
     }
+}
+
+/// What a reply to a probe of this shape takes in a receive buffer.
+fn bytes_received(shape: &Shape) -> usize {
+    let headers = if shape.method.is_udp() { 0 } else { raw::LONGEST_IP_HEADER + shape.method.header_len() };
+    usize::from(shape.size) + headers
 }
 
 impl Ring {

@@ -102,6 +102,8 @@ impl Share {
             SocketSpec {
                 traffic_class: shape.dscp.traffic_class(),
                 icmp_errors: true,
+                flow_labels: source.flow_labels,
+                receive_traffic_class: true,
                 connect: only,
                 transmit_stamps: match self.one_in(shape.stamps) {
                     _ if !kernel_stamps => TransmitStamps::None,

@@ -5,8 +5,10 @@
 //! keep receiving in between. Not responsible for what the plan is ([`super::reload`]). Read [`Station`] first.
 
 use super::ledger::Timetable;
-use super::outfit::{Leftovers, Outfit};
+use super::outfit::{Leftovers, Outfit, Port};
+use super::reload;
 use super::roster::{Roster, Settings, Succession};
+use super::seats;
 use super::share::Share;
 use super::turn::{Answer, Change};
 use super::worker::{Bare, Ended, Parts, Worker};
@@ -20,7 +22,6 @@ use crate::probe::random::Random;
 use crate::time::{Clock, SystemClock};
 use crossbeam_channel::{Receiver, Sender};
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +39,8 @@ pub struct Cpu {
 pub struct SetUp {
     /// What it has.
     pub roster: Roster,
-    /// The local addresses of its sockets.
-    pub locals: Vec<SocketAddr>,
+    /// Its ports.
+    pub ports: Vec<Port>,
     /// Sizes of its network.
     pub limits: Limits,
 }
@@ -88,14 +89,16 @@ impl Station {
             thread::pin(self.cpu.number)?;
         }
         let mut random = Random::new(super::random_seed());
-        let way = Succession { former: plan, plan, same: &Matching::none(plan) };
+        // the same for all workers, which begin with the same number
+        let identifiers = seats::identifiers(plan, &[], std::iter::empty());
+        let identifiers = identifiers.map_err(|asked| io::Error::other(reload::ReloadError::Identifiers { asked }))?;
+        let way = Succession { former: plan, plan, same: &Matching::none(plan), identifiers: &identifiers };
         let nothing = Roster::new(self.number as u16, &mut random);
         let (roster, mut outfit) =
             nothing.follow(&way, share, &self.settings, &mut random).map_err(io::Error::other)?;
-        outfit.open()?;
+        let ports = outfit.open(&[])?;
         let (sockets, _) = outfit.seat(Vec::new())?;
-        let locals = sockets.iter().map(|socket| socket.local).collect();
-        Ok((SetUp { roster, locals, limits: outfit.limits }, outfit, sockets))
+        Ok((SetUp { roster, ports, limits: outfit.limits }, outfit, sockets))
     }
 
     fn refuse(&self, error: io::Error) -> io::Result<()> {

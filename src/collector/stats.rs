@@ -128,6 +128,7 @@ mod tests {
                 dst: [10, 0, 0, 2].into(),
                 method: MethodKind::Udp,
                 dscp: Dscp(0),
+                size: None,
                 group: "g".into(),
                 tags: Arc::default(),
             }),
@@ -157,6 +158,8 @@ mod tests {
             flows: 4,
             flows_with_loss: 0,
             worst_flows: vec![],
+            reporter: None,
+            seen: Default::default(),
             suspect: suspect.to_vec(),
         }
     }

@@ -2,6 +2,7 @@
 //! gives the tallies back. Another plan is told here before a tally of it can come.
 
 use super::ledger::{Closed, Segment, Timetable};
+use super::outfit::Port;
 use super::progress::Intervals;
 use super::roster::Roster;
 use crate::config::Plan;
@@ -23,12 +24,12 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// What workers with these rosters cover; `locals` are the local addresses of each worker's sockets.
-    pub fn new(plan: &Arc<Plan>, rosters: &[Roster], locals: &[Vec<SocketAddr>]) -> Coverage {
+    /// What workers with these rosters cover; `ports` are each worker's.
+    pub fn new(plan: &Arc<Plan>, rosters: &[Roster], ports: &[Vec<Port>]) -> Coverage {
         let mut local_of: Vec<SocketAddr> = plan.sources.iter().map(|source| source.bind).collect();
-        for (roster, locals) in rosters.iter().zip(locals) {
-            for (source, local) in roster.share.sources.iter().zip(locals) {
-                local_of[*source as usize] = *local;
+        for (roster, ports) in rosters.iter().zip(ports) {
+            for (source, port) in roster.share.sources.iter().zip(ports) {
+                local_of[*source as usize] = port.local;
             }
         }
         let paths = plan.paths.iter().cloned().map(Arc::new).collect();

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::diff;
 use crate::config::plan::{Flow, Source, Target, Test};
+use crate::net::FlowLabels;
 use crate::probe::shape::{Dscp, MethodKind, Pacing, Shape, StampPolicy};
 use crate::summary::Path;
 use crate::summary::accumulator::Accumulator;
@@ -68,12 +69,14 @@ fn plan(target: SocketAddr, ports: u32, cycles_per_second: f64) -> Arc<Plan> {
             size: 64,
             stamps: StampPolicy::All,
             key: None,
+            class_report: false,
         }],
         sources: (0..ports)
             .map(|_| Source {
                 bind: SocketAddr::new(localhost, 0),
                 shape: 0,
                 loss_threshold: Duration::from_millis(200),
+                flow_labels: FlowLabels::Own,
             })
             .collect(),
         targets: vec![Target { host: "127.0.0.1".into(), address: target, group: "g".into(), tags: Arc::default() }],
@@ -83,6 +86,7 @@ fn plan(target: SocketAddr, ports: u32, cycles_per_second: f64) -> Arc<Plan> {
             dst: target.ip(),
             method: MethodKind::Udp,
             dscp: Dscp(46),
+            size: None,
             group: "g".into(),
             tags: Arc::default(),
         }],
@@ -93,6 +97,7 @@ fn plan(target: SocketAddr, ports: u32, cycles_per_second: f64) -> Arc<Plan> {
             cycles_per_second,
             pacing: Pacing::Periodic,
         }],
+        syn_limit: None,
     })
 }
 

@@ -10,21 +10,25 @@
 //! One thread, pinned; it owns everything it touches and shares the stop flag, its counters (written
 //! once a tick) and its ends of channels. After start it does not allocate, lock, log or block, but when it is
 //! put under another plan: then [`Worker::run`] returns, and a worker over another network goes on ([`Bare`]).
+//! What a network reports, and what it means for probes in flight, is in [`super::reading`].
 
 use super::Options;
 use super::clock_watch::ClockWatch;
 use super::ledger::{Ledger, Timetable};
 use super::outfit::{Leftovers, Outfit};
 use super::progress::{Progress, Taken};
+use super::reading::{TooBig, note};
 use super::samples::Samples;
 use super::turn::{Change, Turn};
-use crate::net::{Event, IcmpMeaning, NetCounters, Network, Outbox, Outgoing, Received, SocketId, Wait};
+use crate::net::raw::Held;
+use crate::net::{Event, NetCounters, Network, Outbox, Outgoing, SocketId, Wait};
 use crate::probe::inflight::{Departure, InFlight};
-use crate::probe::method::{Method, Unreadable};
+use crate::probe::method::{Addressing, Method, Ports};
 use crate::probe::outcome::{Outcome, Record};
 use crate::probe::schedule::{Due, Schedule};
-use crate::probe::{FlowId, IntervalId, Seq};
-use crate::time::{Clock, Monotonic, Timestamp};
+use crate::probe::shape::Dscp;
+use crate::probe::{FlowId, IntervalId};
+use crate::time::{Clock, Monotonic};
 use crossbeam_channel::Receiver;
 use std::io;
 use std::net::SocketAddr;
@@ -63,6 +67,8 @@ pub fn max_lateness(probes_per_second: f64) -> Duration {
 pub struct Route {
     /// Destination.
     pub to: SocketAddr,
+    /// What of the addresses goes into the probes' bytes.
+    pub addressing: Addressing,
     /// The worker's socket.
     pub socket: SocketId,
     /// Which in-flight ring.
@@ -71,8 +77,29 @@ pub struct Route {
     pub method: u8,
     /// Traffic-class byte, when other than the socket's.
     pub traffic_class: Option<u8>,
+    /// The probes' class.
+    pub dscp: Dscp,
     /// Stamp one probe in this many; 0: none.
     pub stamp_one_in: u32,
+    /// IPv6 flow label; 0 where it is left to the system.
+    pub flow_label: u32,
+}
+
+impl Route {
+    /// Whether this flow's target is who an answer, or whom an ICMP error, names: an address, and the ports where the
+    /// bytes hold them, since the addresses of raw sockets have none.
+    #[inline]
+    pub(super) fn is_to(&self, other: SocketAddr, ports: Option<Ports>) -> bool {
+        match ports {
+            None => self.to == other,
+            Some(ports) => ports == self.addressing.ports && without_port(self.to) == without_port(other),
+        }
+    }
+}
+
+fn without_port(mut address: SocketAddr) -> SocketAddr {
+    address.set_port(0);
+    address
 }
 
 /// What a socket's datagrams are read with.
@@ -103,6 +130,8 @@ pub struct Parts {
     pub methods: Vec<Method>,
     /// Open tallies.
     pub ledger: Ledger,
+    /// TCP ports that are nobody else's while the sockets are used.
+    pub held: Vec<Arc<Held>>,
     /// When intervals end.
     pub timetable: Timetable,
     /// Whether to spin between probes.
@@ -115,6 +144,8 @@ pub struct Parts {
     pub count: Option<u64>,
     /// Where singletons go, when somebody wants them.
     pub samples: Option<Samples>,
+    /// Probes longer than this host's interface carries, whose MTU the kernel has not told yet.
+    pub too_big: TooBig,
     /// Counters for others to read.
     pub progress: Arc<Progress>,
     /// Stop sending when set.
@@ -336,9 +367,10 @@ impl<N: Network, C: Clock> Worker<N, C> {
             stamp: stamped,
             traffic_class: route.traffic_class,
             from: None,
+            flow_label: route.flow_label,
         };
         let method = &methods[usize::from(route.method)];
-        self.network.outbox().send(&datagram, |buffer| method.write(seq, wall, buffer));
+        self.network.outbox().send(&datagram, |buffer| method.write_for(&route.addressing, seq, wall, buffer));
         true
     }
 
@@ -453,34 +485,6 @@ impl<N: Network, C: Clock> Worker<N, C> {
     }
 }
 
-/// One record into the tally, the counters and the samples.
-#[inline]
-fn note(record: &Record, ledger: &mut Ledger, progress: &Progress, samples: &mut Option<Samples>) {
-    ledger.record(record);
-    match record.outcome {
-        Outcome::Replied { reordered } => {
-            progress.replied.add(1);
-            if reordered {
-                progress.reordered.add(1);
-            }
-        }
-        Outcome::Lost => progress.lost.add(1),
-        Outcome::Refused => progress.refused.add(1),
-        Outcome::Unreachable => progress.unreachable.add(1),
-        Outcome::SendFailed => progress.send_failed.add(1),
-        Outcome::Late => progress.late.add(1),
-        Outcome::Duplicate => progress.duplicates.add(1),
-        Outcome::StampMissing => progress.stamps_missing.add(1),
-        Outcome::Measured(singleton) => {
-            if let Some(samples) = samples {
-                samples.push(record.flow, &singleton);
-            }
-        }
-        // counted where they happen, or no probe's fate
-        Outcome::Sent | Outcome::NotSent | Outcome::ClockStepped | Outcome::LossDirected(_) => {}
-    }
-}
-
 impl Parts {
     /// The parts of a worker that has no plan yet: [`Parts::fit`] brings the first.
     pub fn new(ledger: Ledger, options: &Options, stop: Arc<AtomicBool>, changes: Receiver<Box<Change>>) -> Parts {
@@ -493,6 +497,7 @@ impl Parts {
             readers: Vec::new(),
             former: Vec::new(),
             methods: Vec::new(),
+            held: Vec::new(),
             ledger,
             timetable: Timetable::new(never, Duration::MAX),
             spin: false,
@@ -500,6 +505,7 @@ impl Parts {
             end: None,
             count: options.count,
             samples: options.samples.clone(),
+            too_big: TooBig::default(),
             progress: Arc::default(),
             stop,
             changes,
@@ -509,122 +515,4 @@ impl Parts {
     fn longest_threshold(&self) -> Duration {
         self.thresholds.iter().copied().max().unwrap_or_default()
     }
-
-    /// Takes in an event of the network.
-    #[inline]
-    fn take(&mut self, event: Event<'_>, epoch: u8) {
-        match event {
-            Event::Received(datagram) => self.received(&datagram, epoch),
-            Event::Transmitted { socket, key, at } => {
-                let reader = self.readers[usize::from(socket.0)];
-                if !self.transmitted(reader, Seq(key), at) {
-                    let former = (0..self.former.len()).any(|i| {
-                        let (of, reader) = self.former[i];
-                        of == socket && self.transmitted(reader, Seq(key), at)
-                    });
-                    self.progress.stray_stamps.add(u64::from(!former));
-                }
-            }
-            Event::SendFailed { socket, key, errno } => {
-                self.progress.last_send_error.set(errno.unsigned_abs().into());
-                self.end_probe(socket, Seq(key), Outcome::SendFailed);
-            }
-            Event::Icmp { socket, to, meaning, quoted, .. } => self.icmp(socket, to, meaning, quoted),
-        }
-    }
-
-    #[inline]
-    fn transmitted(&mut self, reader: Reader, seq: Seq, at: Timestamp) -> bool {
-        let Parts { lanes, ledger, progress, samples, .. } = self;
-        let lane = &mut lanes[usize::from(reader.lane)];
-        lane.transmitted(seq, at, &mut |record| note(&record, ledger, progress, samples))
-    }
-
-    #[inline]
-    fn received(&mut self, datagram: &Received<'_>, clock_epoch: u8) {
-        let reader = self.readers[usize::from(datagram.socket.0)];
-        let read = self.read(reader, datagram, clock_epoch);
-        if read != Ok(true) {
-            self.unexpected(datagram, clock_epoch, read);
-        }
-    }
-
-    /// Takes in a reply; false when nobody asked for it.
-    #[inline]
-    fn read(&mut self, reader: Reader, datagram: &Received<'_>, clock_epoch: u8) -> Result<bool, Unreadable> {
-        let Parts { lanes, methods, routes, ledger, progress, samples, .. } = self;
-        let lane = &mut lanes[usize::from(reader.lane)];
-        let reply = methods[usize::from(reader.method)].read(datagram.payload)?;
-        // only the one who was asked may answer, to the socket that asked
-        let asked = lane.flow_of(reply.seq).map(|flow| &routes[flow.0 as usize]);
-        if !asked.is_some_and(|route| route.to == datagram.from && route.socket == datagram.socket) {
-            return Ok(false);
-        }
-        lane.reply(&reply, datagram.at, clock_epoch, &mut |record| note(&record, ledger, progress, samples));
-        Ok(true)
-    }
-
-    /// A datagram that is no reply to the present plan's probes: one to the plan's before, or nobody's.
-    #[cold]
-    fn unexpected(&mut self, datagram: &Received<'_>, clock_epoch: u8, first: Result<bool, Unreadable>) {
-        let mut readable = first.is_ok();
-        for i in 0..self.former.len() {
-            let (of, reader) = self.former[i];
-            if of != datagram.socket {
-                continue;
-            }
-            match self.read(reader, datagram, clock_epoch) {
-                Ok(true) => return,
-                Ok(false) => readable = true,
-                Err(_) => {}
-            }
-        }
-        match readable {
-            true => self.progress.unasked.add(1),
-            false => self.progress.unreadable.add(1),
-        }
-    }
-
-    fn icmp(&mut self, socket: SocketId, to: SocketAddr, meaning: IcmpMeaning, quoted: &[u8]) {
-        let outcome = match meaning {
-            IcmpMeaning::Refused => Outcome::Refused,
-            IcmpMeaning::Unreachable | IcmpMeaning::TooBig(_) => Outcome::Unreachable,
-        };
-        let mut meant = None;
-        for reader in readers_of(&self.readers, &self.former, socket) {
-            let lane = &self.lanes[usize::from(reader.lane)];
-            let of = |flow: FlowId| {
-                let route = &self.routes[flow.0 as usize];
-                route.to == to && route.socket == socket
-            };
-            let quoted = self.methods[usize::from(reader.method)].read_quoted(quoted);
-            let seq = quoted.filter(|seq| lane.flow_of(*seq).is_some_and(of)).or_else(|| {
-                // a router may quote no more than the UDP header: then the flow's newest probe is meant
-                let flow = (0..self.routes.len() as u32).map(FlowId).find(|flow| of(*flow))?;
-                lane.newest_of(flow)
-            });
-            meant = meant.or(seq);
-        }
-        match meant {
-            Some(seq) => self.end_probe(socket, seq, outcome),
-            None => self.progress.unasked.add(1),
-        }
-    }
-
-    fn end_probe(&mut self, socket: SocketId, seq: Seq, outcome: Outcome) {
-        let Parts { lanes, readers, former, ledger, progress, samples, .. } = self;
-        for reader in readers_of(readers, former, socket) {
-            let lane = &mut lanes[usize::from(reader.lane)];
-            if lane.fail(seq, outcome, &mut |record| note(&record, ledger, progress, samples)) {
-                return;
-            }
-        }
-    }
-}
-
-/// What may read a socket's datagrams: its reader, and seldom those it had.
-#[inline]
-fn readers_of(readers: &[Reader], former: &[(SocketId, Reader)], socket: SocketId) -> impl Iterator<Item = Reader> {
-    let others = former.iter().filter(move |(of, _)| *of == socket).map(|(_, reader)| *reader);
-    std::iter::once(readers[usize::from(socket.0)]).chain(others)
 }

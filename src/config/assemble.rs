@@ -11,9 +11,9 @@ use super::problem::{Place, Problems};
 use super::surroundings::Surroundings;
 use crate::probe::inflight;
 use crate::probe::shape::{Dscp, MethodKind};
-use crate::summary;
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use crate::summary::{self, PathKey};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 /// Threads that ask the resolver at the same time.
@@ -35,9 +35,10 @@ pub(super) fn assemble(draft: &Draft, surroundings: &impl Surroundings, problems
     for test in &tests {
         assembly.test(test);
     }
-    let Assembly { mut plan, .. } = assembly.finish();
+    let Assembly { mut plan, shapes, .. } = assembly.finish();
     plan.api = api;
     limits_of(&plan, problems);
+    plan.syn_limit = syn_limit(&plan, draft, &shapes, problems);
     (!problems.failed()).then_some(plan)
 }
 
@@ -47,11 +48,53 @@ fn limits_of(plan: &Plan, problems: &mut Problems) {
         let what = format!("{} sockets asked, {} possible", plan.sources.len(), plan::MAX_SOURCES);
         problems.error(None, "port_groups", what, "lower a count");
     }
+    if plan.shapes.len() > plan::MAX_SHAPES {
+        let what = format!(
+            "{} kinds of probes asked, classes times sizes of all, {} possible",
+            plan.shapes.len(),
+            plan::MAX_SHAPES
+        );
+        problems.error(None, "ports", what, "name fewer classes or sizes");
+    }
     let slots: usize = plan.in_flight().iter().map(|ring| ring.slots).sum();
     if slots > plan::MAX_IN_FLIGHT {
         let what = format!("{slots} probes in flight asked, {} possible", plan::MAX_IN_FLIGHT);
         problems.error(None, "rate_limits", what, "lower cps, or a timeout");
     }
+}
+
+/// Checks how many SYNs each target is to get, and gives the least limit. `shapes`: of each draft port, its shapes.
+fn syn_limit(
+    plan: &Plan,
+    draft: &Draft,
+    shapes: &HashMap<usize, Vec<Variant>>,
+    problems: &mut Problems,
+) -> Option<u32> {
+    let of_port = |(port, shapes): (&usize, &Vec<Variant>)| {
+        let port = &draft.ports[*port];
+        shapes.iter().map(move |variant| (variant.shape, port)).collect::<Vec<_>>()
+    };
+    let ports: HashMap<u32, &PortDraft> = shapes.iter().flat_map(of_port).collect();
+    let mut asked: BTreeMap<IpAddr, (f64, &PortDraft)> = BTreeMap::new();
+    for (test, flow) in plan.flows_by_test() {
+        let Some(port) = ports.get(&flow.shape).filter(|port| port.shape.method == MethodKind::TcpSyn) else {
+            continue;
+        };
+        let (rate, least) = asked.entry(plan.targets[flow.target as usize].address.ip()).or_insert((0.0, port));
+        *rate += test.cycles_per_second;
+        if port.syn_limit.value < least.syn_limit.value {
+            *least = port;
+        }
+    }
+    let busiest = asked.iter().max_by(|a, b| a.1.0.total_cmp(&b.1.0));
+    if let Some((ip, (rate, port))) = busiest
+        && *rate > f64::from(port.syn_limit.value)
+    {
+        let what = format!("{rate} SYNs/s to {ip} asked by all tests, {} possible", port.syn_limit.value);
+        let key = format!("ports.{}.syn_limit", port.shape.port_name);
+        problems.error(port.syn_limit.place.or(port.place), &key, what, "lower cps or a count, or raise it");
+    }
+    asked.values().map(|(_, port)| port.syn_limit.value).min()
 }
 
 type Hosts = HashMap<String, Result<Vec<IpAddr>, String>>;
@@ -88,8 +131,42 @@ fn resolve(draft: &Draft, tests: &[Linked], surroundings: &impl Surroundings) ->
     })
 }
 
-/// A path's identity, as upstream's summaries plus method and class.
-type PathId = (IpAddr, IpAddr, MethodKind, Dscp);
+/// Whose ports a source port is one of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Protocol {
+    Udp,
+    Tcp,
+    Icmp,
+}
+
+impl Protocol {
+    fn of(method: MethodKind) -> Protocol {
+        match method {
+            MethodKind::Udp | MethodKind::Llama | MethodKind::LlamaPython => Protocol::Udp,
+            MethodKind::TcpSyn => Protocol::Tcp,
+            MethodKind::Icmp => Protocol::Icmp,
+        }
+    }
+
+    /// A target's port.
+    fn port(self, written: Option<u16>) -> u16 {
+        match self {
+            Protocol::Udp => written.unwrap_or(super::DEFAULT_PORT),
+            // as upstream's: nothing listens there, so that every host answers by a RST
+            Protocol::Tcp => written.unwrap_or(0),
+            Protocol::Icmp => 0,
+        }
+    }
+}
+
+/// One class and size of an entry of `ports`.
+#[derive(Clone, Copy, Debug)]
+struct Variant {
+    shape: u32,
+    dscp: Dscp,
+    /// See [`summary::Path::size`].
+    size: Option<u16>,
+}
 
 /// The lists of a plan, growing.
 struct Assembly<'d, S> {
@@ -98,14 +175,14 @@ struct Assembly<'d, S> {
     hosts: Hosts,
     problems: &'d mut Problems,
     plan: Plan,
-    shapes: HashMap<usize, u32>,
-    fixed_sources: HashMap<SocketAddr, u32>,
-    /// Per family and fixed port: the addresses bound.
-    bound: HashMap<(Family, u16), (bool, IpAddr)>,
-    /// Per draft target: its index in the plan for an IPv4 and an IPv6 address.
-    targets: HashMap<(usize, usize), [Option<u32>; 2]>,
-    paths: HashMap<PathId, u32>,
-    source_addresses: HashMap<IpAddr, Option<IpAddr>>,
+    shapes: HashMap<usize, Vec<Variant>>,
+    fixed_sources: HashMap<(Protocol, SocketAddr), u32>,
+    /// Per protocol, family and fixed port: the addresses bound.
+    bound: HashMap<(Protocol, Family, u16), (bool, IpAddr)>,
+    /// Per draft target: its index in the plan by family, and by protocol, whose usual ports differ.
+    targets: HashMap<(usize, usize), [Option<u32>; 6]>,
+    paths: HashMap<PathKey, u32>,
+    source_addresses: HashMap<(IpAddr, u32), Option<IpAddr>>,
     /// Mistakes about hosts already noted.
     noted: HashSet<(usize, usize)>,
     /// Per destination: the draft target that stands last in the file.
@@ -128,6 +205,7 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
                 flows: Vec::new(),
                 paths: Vec::new(),
                 tests: Vec::new(),
+                syn_limit: None,
             },
             shapes: HashMap::new(),
             fixed_sources: HashMap::new(),
@@ -195,12 +273,14 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
             }
             known => known.clone(),
         };
-        let shape = self.shape(port);
+        let variants = self.variants(port);
+        let Some(&Variant { shape: first, .. }) = variants.first() else { return };
         // the same for every source port of the item
         let mut legs = Vec::with_capacity(draft.targets[test.targets].targets.len());
         for index in 0..draft.targets[test.targets].targets.len() {
-            legs.extend(self.leg(test.targets, index, port_draft, &bind));
+            legs.extend(self.leg(test.targets, index, port_draft, &variants, &bind));
         }
+        let Some(zone) = self.zone(port_draft, &bind, &legs) else { return };
         let needs = |family| legs.iter().any(|leg: &Leg| leg.family == family);
         let families: Vec<Family> = [Family::V4, Family::V6].into_iter().filter(|&f| needs(f)).collect();
         for i in 0..item.count.value {
@@ -212,8 +292,8 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
                     _ if family == Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
                     _ => Ipv6Addr::UNSPECIFIED.into(),
                 };
-                let Some(source) = self.source(SocketAddr::new(ip, local_port), shape, port_draft, key) else { return };
-                if !seen.insert((source, shape)) {
+                let Some(source) = self.source(in_zone(ip, local_port, zone), first, port_draft, key) else { return };
+                if !seen.insert((source, first)) {
                     let what = format!(
                         "source port {local_port} is used twice in one test: its flows are probed twice a cycle"
                     );
@@ -221,17 +301,19 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
                 }
                 sources[family as usize] = source;
             }
-            self.plan.flows.extend(legs.iter().map(|leg| Flow {
-                source: sources[leg.family as usize],
-                target: leg.target,
-                shape,
-                path: leg.path,
-            }));
+            for (number, variant) in variants.iter().enumerate() {
+                self.plan.flows.extend(legs.iter().map(|leg| Flow {
+                    source: sources[leg.family as usize],
+                    target: leg.target,
+                    shape: variant.shape,
+                    path: leg.paths[number],
+                }));
+            }
         }
     }
 
     /// Where one target is reached from a port; `None` with a noted mistake.
-    fn leg(&mut self, group: usize, index: usize, port: &PortDraft, bind: &Bind) -> Option<Leg> {
+    fn leg(&mut self, group: usize, index: usize, port: &PortDraft, variants: &[Variant], bind: &Bind) -> Option<Leg> {
         let target = &self.draft.targets[group].targets[index];
         let key = || match self.draft.targets[group].place {
             Some(_) => format!("targets.{}[{index}].ip", self.draft.targets[group].name),
@@ -267,6 +349,15 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
             }
         };
         let family = Family::of(ip);
+        let zone = match target.zone.as_deref().map(|zone| (zone, self.surroundings.zone(zone))) {
+            None => 0,
+            Some((_, Ok(zone))) => zone,
+            Some((zone, Err(e))) => {
+                let what = format!("{} is no interface of this host: {e}", super::yaml::quote(zone));
+                self.problems.error(target.place, &key(), what, "correct it");
+                return None;
+            }
+        };
         let src = match *bind {
             Bind::Address(src) if Family::of(src) != family => {
                 let what = format!(
@@ -281,12 +372,15 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
             }
             Bind::Address(src) => src,
             _ => {
-                let known = self.source_addresses.get(&ip).copied();
+                let known = self.source_addresses.get(&(ip, zone)).copied();
                 match known {
                     Some(src) => src?,
                     None => {
-                        let asked = self.surroundings.source_address(ip);
-                        self.source_addresses.insert(ip, asked.as_ref().ok().copied());
+                        let asked = match zone {
+                            0 => self.surroundings.source_address(ip),
+                            zone => self.surroundings.source_address_in(ip, zone),
+                        };
+                        self.source_addresses.insert((ip, zone), asked.as_ref().ok().copied());
                         match asked {
                             Ok(src) => src,
                             Err(e) => {
@@ -302,25 +396,61 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
         };
         let last = self.last_by_address.entry(ip).or_insert((group, index));
         *last = (*last).max((group, index));
-        let target_index = self.target(group, index, ip);
-        let path = self.path((src, ip, port.shape.method, port.shape.dscp));
-        Some(Leg { family, target: target_index, path })
+        let target_index = self.target(group, index, in_zone(ip, 0, zone), Protocol::of(port.shape.method));
+        let of = |variant: &Variant| PathKey {
+            src,
+            dst: ip,
+            method: port.shape.method,
+            dscp: variant.dscp,
+            size: variant.size,
+        };
+        let paths = variants.iter().map(|variant| self.path(of(variant))).collect();
+        Some(Leg { family, target: target_index, zone, paths })
     }
 
-    fn shape(&mut self, port: usize) -> u32 {
-        *self.shapes.entry(port).or_insert_with(|| {
-            self.plan.shapes.push(self.draft.ports[port].shape.clone());
-            self.plan.shapes.len() as u32 - 1
-        })
+    fn variants(&mut self, port: usize) -> Vec<Variant> {
+        let shapes = &mut self.plan.shapes;
+        let known = self.shapes.entry(port).or_insert_with(|| {
+            let drafted = self.draft.ports[port].shapes().into_iter();
+            drafted
+                .map(|(shape, size)| {
+                    let dscp = shape.dscp;
+                    shapes.push(shape);
+                    Variant { shape: shapes.len() as u32 - 1, dscp, size }
+                })
+                .collect()
+        });
+        known.clone()
     }
 
-    fn target(&mut self, group: usize, index: usize, ip: IpAddr) -> u32 {
-        let slot = &mut self.targets.entry((group, index)).or_default()[Family::of(ip) as usize];
+    /// The zone a source is bound in: as written, else of a link-local address that of its first target in one; 0 for
+    /// none. `None` with a noted mistake.
+    fn zone(&mut self, port: &PortDraft, bind: &Bind, legs: &[Leg]) -> Option<u32> {
+        let Bind::Address(IpAddr::V6(ip)) = bind else { return Some(0) };
+        let Some(zone) = &port.zone else {
+            let of_targets = legs.iter().map(|leg| leg.zone).find(|zone| *zone != 0);
+            return Some(of_targets.filter(|_| ip.is_unicast_link_local()).unwrap_or(0));
+        };
+        match self.surroundings.zone(zone) {
+            Ok(zone) => Some(zone),
+            Err(e) => {
+                let what = format!("{} is no interface of this host: {e}", super::yaml::quote(zone));
+                let key = format!("ports.{}.ip", port.shape.port_name);
+                self.problems.error(port.ip.place, &key, what, "correct it");
+                None
+            }
+        }
+    }
+
+    fn target(&mut self, group: usize, index: usize, mut address: SocketAddr, protocol: Protocol) -> u32 {
+        let position = 2 * protocol as usize + Family::of(address.ip()) as usize;
+        let slot = &mut self.targets.entry((group, index)).or_default()[position];
         *slot.get_or_insert_with(|| {
             let target = &self.draft.targets[group].targets[index];
+            address.set_port(protocol.port(target.port));
             self.plan.targets.push(Target {
                 host: target.host.clone(),
-                address: SocketAddr::new(ip, target.port),
+                address,
                 group: self.draft.targets[group].name.clone(),
                 tags: target.tags.clone(),
             });
@@ -328,12 +458,12 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
         })
     }
 
-    fn path(&mut self, id: PathId) -> u32 {
+    fn path(&mut self, id: PathKey) -> u32 {
         *self.paths.entry(id).or_insert_with(|| {
-            let (src, dst, method, dscp) = id;
+            let PathKey { src, dst, method, dscp, size } = id;
             // group and tags follow when every test is known
             let (group, tags) = (String::new(), Default::default());
-            self.plan.paths.push(summary::Path { src, dst, method, dscp, group, tags });
+            self.plan.paths.push(summary::Path { src, dst, method, dscp, size, group, tags });
             self.plan.paths.len() as u32 - 1
         })
     }
@@ -341,8 +471,9 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
     /// The socket bound to `bind`: a new one for port 0, else one for all that ask for it.
     fn source(&mut self, bind: SocketAddr, shape: u32, port: &PortDraft, key: &str) -> Option<u32> {
         let loss_threshold = port.timeout.value;
+        let protocol = Protocol::of(port.shape.method);
         if bind.port() != 0 {
-            if let Some(&known) = self.fixed_sources.get(&bind) {
+            if let Some(&known) = self.fixed_sources.get(&(protocol, bind)) {
                 let source = &self.plan.sources[known as usize];
                 let first = &self.plan.shapes[source.shape as usize];
                 let differs = if source.loss_threshold != loss_threshold {
@@ -351,6 +482,8 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
                     "method"
                 } else if first.key != port.shape.key {
                     "key_file"
+                } else if source.flow_labels != port.flow_labels {
+                    "flow_label"
                 } else {
                     return Some(known);
                 };
@@ -364,7 +497,7 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
                 return None;
             }
             let is_wildcard = bind.ip().is_unspecified();
-            let slot = (Family::of(bind.ip()), bind.port());
+            let slot = (protocol, Family::of(bind.ip()), bind.port());
             let (wildcard, ip) = *self.bound.entry(slot).or_insert((is_wildcard, bind.ip()));
             if wildcard != is_wildcard {
                 let what = format!("source port {} is bound to {ip} and to {}", bind.port(), bind.ip());
@@ -373,9 +506,9 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
             }
         }
         let index = self.plan.sources.len() as u32;
-        self.plan.sources.push(Source { bind, shape, loss_threshold });
+        self.plan.sources.push(Source { bind, shape, loss_threshold, flow_labels: port.flow_labels });
         if bind.port() != 0 {
-            self.fixed_sources.insert(bind, index);
+            self.fixed_sources.insert((protocol, bind), index);
         }
         Some(index)
     }
@@ -436,11 +569,22 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
     }
 }
 
+/// A target's address, with the zone of one that is link-local.
+fn in_zone(ip: IpAddr, port: u16, zone: u32) -> SocketAddr {
+    match ip {
+        IpAddr::V4(ip) => SocketAddr::from((ip, port)),
+        IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, zone).into(),
+    }
+}
+
 /// How one target is reached from one port.
 struct Leg {
     family: Family,
     target: u32,
-    path: u32,
+    /// Of a link-local target; else 0.
+    zone: u32,
+    /// By class and size.
+    paths: Vec<u32>,
 }
 
 /// Slots an in-flight ring needs: twice what may be in flight, a power of two.

@@ -1,22 +1,22 @@
 //! What a reload changes: which sockets and flows two plans have in common, and the difference for people.
 //!
 //! # What is the same
-//! A socket: bound to the same address, for the `ports` entry of the same name, the n-th of its test (targets and
-//! port group by name; of any test, when that finds none). A socket bound to a port by number is the same whatever
-//! uses it. A flow: the same socket, target address, loss threshold and everything that `ports` says about the
-//! probe. Rates, pacing, tags, groups and names of hosts may change, and the flow stays.
+//! A socket (of TCP and ICMP: a source port, an identifier): of the same protocol, bound to the same address, for the
+//! `ports` entry of the same name, the n-th of its test (targets and port group by name; of any test, when that finds
+//! none). A socket bound to a port by number is the same whatever uses it. A flow: the same socket, target address, loss threshold and everything that `ports` says about the
+//! probe, so that of several classes and sizes each is a flow of its own. Rates, pacing, tags, groups and names of hosts may change, and the flow stays.
 //!
 //! Not responsible for carrying it out ([`crate::collector::reload`]). Read [`Matching`] first.
 
 use super::dscp;
-use super::plan::{Plan, Test};
+use super::plan::{Flow, Plan, Source, Test};
 use super::report::PlanReport;
-use crate::probe::shape::{Pacing, StampPolicy};
-use crate::summary::Path;
+use crate::net::FlowLabels;
+use crate::probe::shape::{Dscp, MethodKind, Pacing, Shape, StampPolicy};
+use crate::summary::{Path, PathKey};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 /// Which parts of a plan are in the one before it: positions there, by position here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +29,8 @@ pub struct Matching {
     pub flows: Vec<Option<u32>>,
 }
 
-/// What sources are for: bound address, `ports` entry, and test.
-type Purpose<'p> = (SocketAddr, &'p str, Option<(&'p str, &'p str)>);
+/// What sources are for: protocol, bound address, `ports` entry, and test.
+type Purpose<'p> = (MethodKind, SocketAddr, &'p str, Option<(&'p str, &'p str)>);
 /// What a source is called within a plan: its purpose, and which of those with the same one it is.
 type SourceName<'p> = (Purpose<'p>, u32);
 
@@ -86,7 +86,9 @@ fn names<'p>(plan: &'p Plan, of_its_test: bool, counts: impl Fn(&usize) -> bool)
         if source.bind.port() != 0 {
             (port, test) = ("", None);
         }
-        let purpose = (source.bind, port, test);
+        let method = plan.shapes[source.shape as usize].method;
+        let protocol = if method.is_udp() { MethodKind::Udp } else { method };
+        let purpose = (protocol, source.bind, port, test);
         let number = so_far.entry(purpose).or_default();
         *number += 1;
         (i, (purpose, *number))
@@ -96,24 +98,28 @@ fn names<'p>(plan: &'p Plan, of_its_test: bool, counts: impl Fn(&usize) -> bool)
 
 fn flows(old: &Plan, new: &Plan, shapes: &[Option<u32>], sources: &[Option<u32>]) -> Vec<Option<u32>> {
     // by what makes a flow, in the old plan's positions; flows that are there twice are paired in their order
-    type Known = (u32, SocketAddr, u32, u32);
+    type Known = (u32, (SocketAddr, Option<IpAddr>, bool), u32, u32);
+    // what goes to an address; unless the kernel makes the whole header, from which; and whether with a flow label
+    let addresses = |plan: &Plan, flow: &Flow| {
+        let method = plan.shapes[flow.shape as usize].method;
+        let from = (!method.is_udp()).then(|| plan.paths[flow.path as usize].src);
+        let to = plan.targets[flow.target as usize].address;
+        (to, from, to.is_ipv6() && plan.sources[flow.source as usize].flow_labels != FlowLabels::Zero)
+    };
     let mut first_of_kind: Vec<u32> = (0..old.shapes.len() as u32).collect();
     for (i, shape) in old.shapes.iter().enumerate() {
         first_of_kind[i] = old.shapes.iter().position(|known| known == shape).unwrap_or(i) as u32;
     }
     let mut known: Vec<Known> = (0..)
         .zip(&old.flows)
-        .map(|(i, flow)| {
-            let to = old.targets[flow.target as usize].address;
-            (flow.source, to, first_of_kind[flow.shape as usize], i)
-        })
+        .map(|(i, flow)| (flow.source, addresses(old, flow), first_of_kind[flow.shape as usize], i))
         .collect();
     let mut wanted: Vec<Known> = (0..)
         .zip(&new.flows)
         .filter_map(|(i, flow)| {
             let (source, shape) = (sources[flow.source as usize]?, shapes[flow.shape as usize]?);
             let threshold = new.sources[flow.source as usize].loss_threshold;
-            let to = new.targets[flow.target as usize].address;
+            let to = addresses(new, flow);
             (old.sources[source as usize].loss_threshold == threshold).then_some((source, to, shape, i))
         })
         .collect();
@@ -241,9 +247,10 @@ pub fn api_needs_restart(served: Option<SocketAddr>, plan: &Plan) -> Option<Stri
     (served != plan.api).then(|| format!("api.bind: {} asked, {} in use", said(plan.api), said(served)))
 }
 
-/// Whether a reload from one plan to the other changes nothing. Where the API listens is not a reload's business.
+/// Whether a reload from one plan to the other changes nothing. Where the API listens is not a reload's business, and a
+/// limit that both keep to makes no difference.
 pub fn is_same(old: &Plan, new: &Plan) -> bool {
-    let Plan { interval, api: _, shapes, sources, targets, flows, paths, tests } = old;
+    let Plan { interval, api: _, shapes, sources, targets, flows, paths, tests, syn_limit: _ } = old;
     (interval, shapes, sources, targets) == (&new.interval, &new.shapes, &new.sources, &new.targets)
         && (flows, paths, tests) == (&new.flows, &new.paths, &new.tests)
 }
@@ -271,14 +278,20 @@ fn targets(plan: &Plan) -> BTreeSet<String> {
 }
 
 fn paths(plan: &Plan) -> BTreeSet<String> {
-    let class = |path: &Path| dscp::name(path.dscp).map_or(path.dscp.0.to_string(), str::to_string);
-    plan.paths.iter().map(|path| format!("{} → {} {}", path.src, path.dst, class(path))).collect()
+    let named = plan.paths.iter().map(|path| {
+        let size = path.size.map_or(String::new(), |size| format!(" {size} bytes"));
+        format!("{} → {} {}{size}", path.src, path.dst, class(path.dscp))
+    });
+    named.collect()
+}
+
+fn class(dscp: Dscp) -> String {
+    dscp::name(dscp).map_or(dscp.0.to_string(), str::to_string)
 }
 
 fn relabelled(old: &Plan, new: &Plan) -> usize {
-    let id = |path: &Path| -> (IpAddr, IpAddr, _, _) { (path.src, path.dst, path.method, path.dscp) };
-    let known: HashMap<_, &Path> = old.paths.iter().map(|path| (id(path), path)).collect();
-    let differs = |path: &&Path| known.get(&id(path)).is_some_and(|known| known != path);
+    let known: HashMap<PathKey, &Path> = old.paths.iter().map(|path| (path.key(), path)).collect();
+    let differs = |path: &&Path| known.get(&path.key()).is_some_and(|known| known != path);
     new.paths.iter().filter(differs).count()
 }
 
@@ -312,31 +325,56 @@ fn tests(plan: &Plan) -> BTreeMap<String, String> {
 
 /// What `ports` says; of a key no more than whether it is the one that `known` has.
 fn ports(plan: &Plan, known: &Plan) -> BTreeMap<String, String> {
-    let ms = |threshold: Duration| threshold.as_secs_f64() * 1e3;
-    let mut said = BTreeMap::new();
+    let mut entries: BTreeMap<&str, (&Source, Vec<&Shape>)> = BTreeMap::new();
     for (i, shape) in (0..).zip(&plan.shapes) {
-        let sources = plan.flows.iter().filter(|flow| flow.shape == i);
-        let Some(source) = sources.map(|flow| &plan.sources[flow.source as usize]).next() else { continue };
-        let class = dscp::name(shape.dscp).map_or(shape.dscp.0.to_string(), str::to_string);
-        let what = format!(
-            "{}, timeout {} ms, {class}, {} bytes, stamps {}",
-            format!("{:?}", shape.method).to_lowercase(),
-            ms(source.loss_threshold),
-            shape.size,
-            match shape.stamps {
-                StampPolicy::Auto => "auto".to_owned(),
-                StampPolicy::All => "all".to_owned(),
-                StampPolicy::Off => "off".to_owned(),
-                StampPolicy::OneIn(n) => format!("1 in {n}"),
+        let Some(flow) = plan.flows.iter().find(|flow| flow.shape == i) else { continue };
+        let source = &plan.sources[flow.source as usize];
+        entries.entry(&shape.port_name).or_insert((source, Vec::new())).1.push(shape);
+    }
+    let said = entries.into_iter().map(|(name, (source, shapes))| {
+        let before = known.shapes.iter().find(|known| known.port_name == name);
+        (format!("ports.{name}"), entry(source, &shapes, before))
+    });
+    said.collect()
+}
+
+/// An entry of `ports`: its shapes are one per class and size.
+fn entry(source: &Source, shapes: &[&Shape], before: Option<&Shape>) -> String {
+    let Some(first) = shapes.first() else { return String::new() };
+    let list = |of: &dyn Fn(&Shape) -> String| {
+        let mut distinct: Vec<String> = Vec::new();
+        for said in shapes.iter().map(|shape| of(shape)) {
+            if !distinct.contains(&said) {
+                distinct.push(said);
             }
-        );
-        let before = known.shapes.iter().find(|known| known.port_name == shape.port_name);
-        let key = match &shape.key {
-            None => "",
-            Some(_) if before.is_some_and(|before| before.key != shape.key) => ", another key",
-            Some(_) => ", with a key",
-        };
-        said.insert(format!("ports.{}", shape.port_name), what + key);
+        }
+        distinct.join("/")
+    };
+    let stamps = match first.stamps {
+        StampPolicy::Auto => "auto".to_owned(),
+        StampPolicy::All => "all".to_owned(),
+        StampPolicy::Off => "off".to_owned(),
+        StampPolicy::OneIn(n) => format!("1 in {n}"),
+    };
+    let mut said = format!(
+        "{}, timeout {} ms, {}, {} bytes, stamps {stamps}",
+        first.method.name(),
+        source.loss_threshold.as_secs_f64() * 1e3,
+        list(&|shape| class(shape.dscp)),
+        list(&|shape| shape.size.to_string()),
+    );
+    match shapes.iter().filter(|shape| shape.class_report).count() {
+        0 => {}
+        all if all == shapes.len() => said += ", dscp verified",
+        _ => said += ", dscp verified where there is room",
+    }
+    if source.flow_labels == FlowLabels::Zero {
+        said += ", flow label zero";
+    }
+    match &first.key {
+        None => {}
+        Some(_) if before.is_some_and(|before| before.key != first.key) => said += ", another key",
+        Some(_) => said += ", with a key",
     }
     said
 }
@@ -402,7 +440,7 @@ targets:
     fn what_makes_another_flow_and_what_does_not() {
         let replace = |from: &'static str, to: &'static str| move |text: &str| text.replace(from, to);
         // 2 + 1 sources to two targets, 2 to one: 8 flows on 5 sockets
-        let cases: [(&str, Counts); 10] = [
+        let cases: [(&str, Counts); 14] = [
             ("another rate", after(replace("cps: 4", "cps: 9"))),
             ("another pacing", after(replace("x, port_group: g", "x, pacing: poisson, port_group: g"))),
             ("tags", after(replace("{ip: 127.0.0.4, port: 1}", "{ip: 127.0.0.4, port: 1, tags: {k: v}}"))),
@@ -424,6 +462,13 @@ targets:
             ),
             ("another loss threshold", after(replace("{ip: 127.0.0.1}", "{ip: 127.0.0.1, timeout: 500}"))),
             ("another size", after(replace("size: 100", "size: 101"))),
+            ("a class more", after(replace("size: 100", "size: 100, dscp: [EF, DF]"))),
+            ("a size more", after(replace("size: 100", "size: [1400, 100]"))),
+            ("no class reports", after(replace("size: 100", "size: 100, verify_dscp: off"))),
+            (
+                "no flow labels, which IPv4 has not",
+                after(replace("{ip: 127.0.0.1}", "{ip: 127.0.0.1, flow_label: zero}")),
+            ),
             (
                 "the first test gone",
                 after(|text| {
@@ -443,11 +488,44 @@ targets:
             (8, 0, 0, 5),
             (2, 6, 6, 5),
             (6, 2, 2, 5),
+            (8, 2, 0, 5),
+            (8, 2, 0, 5),
+            (6, 2, 2, 5),
+            (8, 0, 0, 5),
             (2, 0, 6, 2),
         ];
         for ((what, found), expected) in cases.iter().zip(expected) {
             assert_eq!(*found, expected, "{what}");
         }
+    }
+
+    #[test]
+    fn other_flow_labels_make_other_flows_on_the_same_sockets() {
+        let text = "port_groups: {default: [{port: a, count: 2}]}\ntargets: {default: [{ip: \"::1\"}]}\nports: {a: {ip: \"::1\"";
+        let (old, new) = (plan(&format!("{text}}}}}\n")), plan(&format!("{text}, flow_label: zero}}}}\n")));
+        let same = Matching::of(&old, &new);
+        assert_eq!((same.sources, same.flows), (vec![Some(0), Some(1)], vec![None, None]));
+        assert!(!is_same(&old, &new));
+        let said = format!("{:?}", altered(ports(&old, &old), ports(&new, &old)));
+        assert!(said.contains("stamps auto\")") && said.contains("flow label zero"), "{said}");
+    }
+
+    #[test]
+    fn classes_and_sizes_are_said_once_per_entry() {
+        let one = plan(BASE);
+        let several = plan(&BASE.replace("size: 100", "size: [44, 1400], dscp: [DF, EF]"));
+        let altered = altered(ports(&one, &one), ports(&several, &one));
+        assert_eq!(altered.len(), 1);
+        let said = altered[0].new.as_deref().unwrap_or_default();
+        let expected = "udp, timeout 1000 ms, DF/EF, 44/1400 bytes, stamps auto, dscp verified where there is room";
+        assert_eq!(said, expected);
+        let named = paths(&several);
+        assert!(named.contains("127.0.0.1 → 127.0.0.2 EF 1400 bytes"), "{named:?}");
+        let other_tags = BASE.replace("size: 100", "size: [44, 1400], dscp: [DF, EF]");
+        let other_tags =
+            plan(&other_tags.replace("{ip: 127.0.0.4, port: 1}", "{ip: 127.0.0.2, port: 1, tags: {k: v}}"));
+        // by class and size, and what the other entry sends to it
+        assert_eq!(relabelled(&several, &other_tags), 4 + 1);
     }
 
     #[test]

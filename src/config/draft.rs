@@ -4,9 +4,10 @@
 //! [`super::assemble`] turns it into a plan.
 
 use super::problem::Place;
-use crate::probe::shape::{Dscp, MethodKind, Pacing, Shape, StampPolicy};
+use crate::net::FlowLabels;
+use crate::probe::shape::{Dscp, MethodKind, Pacing, Shape, StampPolicy, Verify};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,14 +55,31 @@ pub(super) enum Bind {
     Host(String),
 }
 
+/// SYNs per second to one target unless told otherwise. Linux lets 128 connections of a listener be half-open on the
+/// smallest of hosts (`tcp_max_syn_backlog`), and each of ours is until the RST that follows the SYN-ACK has come: at this
+/// rate up to 128 ms. A router's own protection often begins at about as many packets.
+pub(super) const SYN_LIMIT: u32 = 1000;
+
 /// An entry of `ports`.
 #[derive(Clone, Debug)]
 pub(super) struct PortDraft {
     pub(super) place: Option<Place>,
     pub(super) ip: Located<Bind>,
+    /// The interface of a link-local `ip`, by name or number.
+    pub(super) zone: Option<String>,
     pub(super) port: u16,
     pub(super) timeout: Located<Duration>,
+    /// Of the classes and sizes, the first.
     pub(super) shape: Shape,
+    /// Classes, at least one: each is a flow of its own.
+    pub(super) classes: Vec<Dscp>,
+    /// Payloads, at least one: likewise.
+    pub(super) sizes: Vec<u16>,
+    /// Whether reflectors are asked for the class that reached them.
+    pub(super) verify: Verify,
+    pub(super) flow_labels: FlowLabels,
+    /// SYNs per second to one target at most.
+    pub(super) syn_limit: Located<u32>,
 }
 
 impl PortDraft {
@@ -70,6 +88,7 @@ impl PortDraft {
         PortDraft {
             place: None,
             ip: Located::default(Bind::Any(Some(Family::V4))),
+            zone: None,
             port: 0,
             timeout: Located::default(Duration::from_secs(1)),
             shape: Shape {
@@ -79,8 +98,29 @@ impl PortDraft {
                 size: MethodKind::Udp.sizes(false).usual,
                 stamps: StampPolicy::Auto,
                 key: None,
+                class_report: false,
             },
+            classes: vec![Dscp(0)],
+            sizes: vec![MethodKind::Udp.sizes(false).usual],
+            verify: Verify::Auto,
+            flow_labels: FlowLabels::Own,
+            syn_limit: Located::default(SYN_LIMIT),
         }
+    }
+
+    /// What its probes look like: one shape per class and size, and the size that tells its path from others.
+    pub(super) fn shapes(&self) -> Vec<(Shape, Option<u16>)> {
+        let one = |dscp: Dscp, size: u16| {
+            let class_report = self.verify.asks(self.shape.method, self.shape.key.is_some(), size);
+            let shape = Shape { dscp, size, class_report, ..self.shape.clone() };
+            (shape, (self.sizes.len() > 1).then_some(size))
+        };
+        self.classes.iter().flat_map(|dscp| self.sizes.iter().map(|size| one(*dscp, *size))).collect()
+    }
+
+    /// Flows from one source port to one target.
+    pub(super) fn flows_per_leg(&self) -> u64 {
+        (self.classes.len() * self.sizes.len()) as u64
     }
 }
 
@@ -125,7 +165,10 @@ pub(super) struct TargetDraft {
     pub(super) host: String,
     /// When `host` is an address.
     pub(super) ip: Option<IpAddr>,
-    pub(super) port: u16,
+    /// The interface of a link-local address, by name or number.
+    pub(super) zone: Option<String>,
+    /// As written.
+    pub(super) port: Option<u16>,
     pub(super) tags: Arc<BTreeMap<String, String>>,
 }
 
@@ -211,6 +254,17 @@ pub(super) fn address(text: &str) -> Option<IpAddr> {
     bare.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }
 
+/// Reads a target's address, with its zone as a name or a number: `fe80::1%eth0`. The zone is `None` where none is
+/// written.
+pub(super) fn zoned(text: &str) -> Option<(IpAddr, Option<&str>)> {
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    match bare.split_once('%') {
+        Some((ip, zone)) if !zone.is_empty() => ip.parse::<Ipv6Addr>().ok().map(|ip| (ip.into(), Some(zone))),
+        Some(_) => None,
+        None => address(bare).map(|ip| (ip, None)),
+    }
+}
+
 /// Whether a text can be a host name; keeps a mistyped address from being asked of the DNS.
 pub(super) fn is_host_name(text: &str) -> bool {
     let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_');
@@ -228,6 +282,9 @@ mod tests {
         assert_eq!(address("[::1]"), address("::1"));
         assert_eq!(address("::ffff:10.0.0.1"), address("10.0.0.1"));
         assert_eq!(address("10.0.0"), None);
+        assert_eq!(zoned("fe80::1%eth0"), Some(("fe80::1".parse().unwrap(), Some("eth0"))));
+        assert_eq!(zoned("[fe80::1%3]"), Some(("fe80::1".parse().unwrap(), Some("3"))));
+        assert_eq!((zoned("10.0.0.1%eth0"), zoned("fe80::1%")), (None, None));
         for name in ["a", "host-1.example.", "a_b.example", "bücher.example"] {
             assert!(is_host_name(name), "{name}");
         }

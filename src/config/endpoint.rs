@@ -5,13 +5,14 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
-/// Takes `text` apart; a port that is not written is none. Errors call it `kind` (`UDP port`) and name the `default`.
+/// Takes `text` apart; a port that is not written is none, one below `least` is refused. Errors call it `kind`
+/// (`UDP port`) and name the `default`.
 ///
 /// # Errors
 /// What is wrong and what to write instead.
-pub fn host_and_port(text: &str, default: u16, kind: &str) -> Result<(String, Option<u16>), String> {
+pub fn host_and_port(text: &str, least: u16, default: u16, kind: &str) -> Result<(String, Option<u16>), String> {
     let port = |s: &str| match s.parse::<u16>() {
-        Ok(port) if port > 0 => Ok(Some(port)),
+        Ok(port) if port >= least => Ok(Some(port)),
         _ => Err(format!("`{s}` is not a {kind}; write 1 to 65535, or leave it out for {default}")),
     };
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {

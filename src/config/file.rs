@@ -11,19 +11,18 @@ use super::reader::{Fields, KeyPath, Reader};
 use super::scalar;
 use super::yaml::{Node, Value, quote};
 use super::{dscp, key_file};
-use crate::probe::shape::{Dscp, Key, MethodKind, Pacing, Sizes, StampPolicy};
+use crate::net::FlowLabels;
+use crate::probe::shape::{Dscp, Key, MethodKind, Pacing, Sizes, StampPolicy, Verify, report_len};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Methods that are planned; asking for one says so.
-const LATER_METHODS: &[&str] = &["tcp-syn", "icmp"];
 /// Probes per transmit stamp at most.
 const MAX_SAMPLING: f64 = 1_000_000.0;
 /// Tags that are added to every summary and would be overwritten.
-const RESERVED_TAGS: &[&str] = &["src_ip", "dst_ip", "method", "dscp"];
+const RESERVED_TAGS: &[&str] = &["src_ip", "dst_ip", "method", "dscp", "size"];
 
 /// Reads either form. `directory` is where relative key files are, `legacy_port` the destination port
 /// of the legacy form.
@@ -44,8 +43,8 @@ fn legacy(root: &Node<'_>, port: u16, reader: &mut Reader) -> Draft {
         let path = KeyPath::ROOT.name(&key.text);
         let tags = tags(node, &path, reader);
         let host = host(&key.text, key.place, &path, reader);
-        if let Some((host, ip)) = host {
-            targets.push(TargetDraft { place: Some(key.place), host, ip, port, tags });
+        if let Some(Host { host, ip, zone }) = host {
+            targets.push(TargetDraft { place: Some(key.place), host, ip, zone, port: Some(port), tags });
         }
     }
     Draft::built_in(vec![TargetGroup { name: "default".into(), place: Some(root.place), targets }])
@@ -118,9 +117,12 @@ fn port(name: &str, node: &Node<'_>, directory: &Path, path: &KeyPath<'_>, reade
     let fields = reader.section(node, keys::PORT, path);
     if let Some(ip) = reader.text(&fields, "ip", path) {
         port.ip.place = ip.place;
-        match address(ip.value) {
-            Some(ip) if ip.is_unspecified() => port.ip.value = Bind::Any(Some(Family::of(ip))),
-            Some(ip) => port.ip.value = Bind::Address(ip),
+        match zoned(ip.value) {
+            Some((ip, None)) if ip.is_unspecified() => port.ip.value = Bind::Any(Some(Family::of(ip))),
+            Some((ip, zone)) => {
+                port.ip.value = Bind::Address(ip);
+                port.zone = zone.map(str::to_string);
+            }
             None if ip.value.is_empty() => port.ip.value = Bind::Any(None),
             None if is_host_name(ip.value) => port.ip.value = Bind::Host(ip.value.into()),
             None => {
@@ -132,15 +134,22 @@ fn port(name: &str, node: &Node<'_>, directory: &Path, path: &KeyPath<'_>, reade
     port.port = reader.number(&fields, "port", path).value as u16;
     let timeout = reader.number(&fields, "timeout", path);
     port.timeout = Located { value: Duration::from_secs_f64(timeout.value / 1000.0), place: timeout.place };
-    port.shape.dscp = class(&fields, path, reader);
+    port.classes = classes(&fields, path, reader);
     port.shape.stamps = stamps(&fields, path, reader);
     port.shape.method = method(&fields, path, reader);
     port.shape.key = key(&fields, port.shape.method, directory, path, reader);
-    port.shape.size = size(&fields, port.shape.method, path, reader);
+    port.verify = verify(&fields, port.shape.method, path, reader);
+    port.sizes = sizes(&fields, &port, path, reader);
+    if reader.word(&fields, "flow_label", path) == Some("zero") {
+        port.flow_labels = FlowLabels::Zero;
+    }
+    let syn_limit = reader.number(&fields, "syn_limit", path);
+    port.syn_limit = Located { value: syn_limit.value as u32, place: syn_limit.place };
     port
 }
 
-fn class(fields: &Fields<'_, '_>, path: &KeyPath<'_>, reader: &mut Reader) -> Dscp {
+/// The classes, at least one, each once.
+fn classes(fields: &Fields<'_, '_>, path: &KeyPath<'_>, reader: &mut Reader) -> Vec<Dscp> {
     let tos = reader.number(fields, "tos", path);
     let byte = tos.value as u8;
     if let (Some(place), true) = (tos.place, byte & 3 != 0) {
@@ -148,25 +157,44 @@ fn class(fields: &Fields<'_, '_>, path: &KeyPath<'_>, reader: &mut Reader) -> Ds
         reader.warning(place, &path.name("tos"), what, "use a multiple of four");
     }
     let of_tos = Dscp(byte >> 2);
-    let Some(text) = reader.text(fields, "dscp", path) else { return of_tos };
-    let Some(place) = text.place else { return of_tos };
-    match dscp::parse(text.value) {
-        Ok(class) if tos.place.is_some() && class != of_tos => {
-            let what = format!(
-                "{} is {}, tos {byte} is {}",
-                text.value,
-                class.0,
-                dscp::name(of_tos).map_or(of_tos.0.to_string(), |name| format!("{} ({name})", of_tos.0)),
-            );
-            reader.error(place, &path.name("dscp"), what, "remove one of the two");
-            class
-        }
-        Ok(class) => class,
-        Err(what) => {
-            reader.error(place, &path.name("dscp"), what, "correct it");
-            of_tos
+    let texts = reader.texts(fields, "dscp", path);
+    let several = texts.len() > 1;
+    let mut classes = Vec::new();
+    for text in texts {
+        let Some(place) = text.place else { continue };
+        match dscp::parse(text.value) {
+            Ok(class) if classes.contains(&class) => {
+                let what = format!("{} is {}, which is named already", text.value, class.0);
+                reader.error(place, &path.name("dscp"), what, "remove one of the two");
+            }
+            Ok(class) => {
+                if tos.place.is_some() && (several || class != of_tos) {
+                    let what = format!(
+                        "{} is {}, tos {byte} is {}",
+                        text.value,
+                        class.0,
+                        dscp::name(of_tos).map_or(of_tos.0.to_string(), |name| format!("{} ({name})", of_tos.0)),
+                    );
+                    let remedy = if several { "remove tos" } else { "remove one of the two" };
+                    reader.error(place, &path.name("dscp"), what, remedy);
+                }
+                classes.push(class);
+            }
+            Err(what) => reader.error(place, &path.name("dscp"), what, "correct it"),
         }
     }
+    if classes.is_empty() { vec![of_tos] } else { classes }
+}
+
+fn verify(fields: &Fields<'_, '_>, method: MethodKind, path: &KeyPath<'_>, reader: &mut Reader) -> Verify {
+    let word = reader.word(fields, "verify_dscp", path);
+    let verify =
+        Verify::NAMES.into_iter().find(|(_, name)| Some(*name) == word).map_or(Verify::Auto, |(verify, _)| verify);
+    if let (Verify::On, true, Some(node)) = (verify, method != MethodKind::Udp, fields.get("verify_dscp")) {
+        let what = format!("probes of method {} have no room for a report", method.name());
+        reader.error(node.place, &path.name("verify_dscp"), what, "remove it, or use method udp");
+    }
+    verify
 }
 
 fn stamps(fields: &Fields<'_, '_>, path: &KeyPath<'_>, reader: &mut Reader) -> StampPolicy {
@@ -187,16 +215,6 @@ fn stamps(fields: &Fields<'_, '_>, path: &KeyPath<'_>, reader: &mut Reader) -> S
 }
 
 fn method(fields: &Fields<'_, '_>, path: &KeyPath<'_>, reader: &mut Reader) -> MethodKind {
-    let later = match fields.get("method").map(|node| (node.place, &node.value)) {
-        Some((place, Value::Scalar { text, .. })) => {
-            LATER_METHODS.iter().find(|later| later.eq_ignore_ascii_case(text)).map(|later| (place, later))
-        }
-        _ => None,
-    };
-    if let Some((place, later)) = later {
-        reader.error(place, &path.name("method"), format!("`{later}` is not available yet"), "use udp");
-        return MethodKind::Udp;
-    }
     let word = reader.word(fields, "method", path); // a wrong one is noted
     MethodKind::ALL.into_iter().find(|method| Some(method.name()) == word).unwrap_or(MethodKind::Udp)
 }
@@ -230,18 +248,48 @@ fn key(
     }
 }
 
-fn size(fields: &Fields<'_, '_>, method: MethodKind, path: &KeyPath<'_>, reader: &mut Reader) -> u16 {
+/// The sizes, at least one, each once.
+fn sizes(fields: &Fields<'_, '_>, port: &PortDraft, path: &KeyPath<'_>, reader: &mut Reader) -> Vec<u16> {
+    let method = port.shape.method;
     let keyed = method == MethodKind::Udp && fields.get("key_file").is_some();
+    let usual = port.verify.usual_size(method, keyed, &port.classes);
+    let texts = reader.texts(fields, "size", path);
+    if texts.len() > keys::MAX_SIZES {
+        let what = format!("{} sizes asked, {} possible", texts.len(), keys::MAX_SIZES);
+        let place = texts.first().and_then(|text| text.place);
+        reader.problems.error(place, &path.name("size").to_string(), what, "use fewer, or another entry");
+    }
+    let mut sizes = Vec::new();
+    for text in texts.into_iter().take(keys::MAX_SIZES) {
+        let size = reader.number_of(fields, "size", Some(text), path);
+        let (bytes, Some(place)) = (size.value as u16, size.place) else { continue };
+        if sizes.contains(&bytes) {
+            reader.error(place, &path.name("size"), format!("{bytes} is named already"), "remove one of the two");
+        } else if fits(bytes, method, keyed, port.verify, place, path, reader) {
+            sizes.push(bytes);
+        }
+    }
+    if sizes.is_empty() { vec![usual] } else { sizes }
+}
+
+/// Whether probes of the method can be so long; notes why not, and what is odd.
+fn fits(
+    bytes: u16,
+    method: MethodKind,
+    keyed: bool,
+    verify: Verify,
+    place: Place,
+    path: &KeyPath<'_>,
+    reader: &mut Reader,
+) -> bool {
     let Sizes { least, most, usual } = method.sizes(keyed);
-    let size = reader.number(fields, "size", path);
-    let bytes = size.value as u16;
-    let Some(place) = size.place else { return usual };
     if !(least..=most).contains(&bytes) {
         let (what, remedy) = match method {
             MethodKind::Udp if keyed => (
                 format!("{bytes} bytes asked, an authenticated probe has {least} to {most}"),
                 "raise it, or remove key_file",
             ),
+            MethodKind::TcpSyn => (format!("{bytes} bytes asked, a SYN has no payload"), "remove it"),
             MethodKind::LlamaPython => {
                 (format!("{bytes} bytes asked, a probe of method {} has {usual}", method.name()), "remove it")
             }
@@ -251,13 +299,21 @@ fn size(fields: &Fields<'_, '_>, method: MethodKind, path: &KeyPath<'_>, reader:
             ),
         };
         reader.error(place, &path.name("size"), what, remedy);
-        return usual;
+        return false;
+    }
+    let room = report_len(keyed);
+    if verify == Verify::On && method == MethodKind::Udp && bytes < room {
+        let what = format!("{bytes} bytes asked, with verify_dscp a probe has {room} or more");
+        reader.error(place, &path.name("size"), what, "raise it, or remove verify_dscp");
+        return false;
     }
     if bytes > 1472 {
-        let what = format!("{bytes} bytes are more than 1472, what fits into a frame of 1500");
-        reader.warning(place, &path.name("size"), what, "lower it unless every link takes larger frames");
+        let what = format!(
+            "{bytes} bytes are more than 1472, what fits into a frame of 1500, and are never sent in fragments"
+        );
+        reader.warning(place, &path.name("size"), what, "lower it unless every link shall take larger frames");
     }
-    bytes
+    true
 }
 
 fn groups(node: &Node<'_>, reader: &mut Reader) -> Vec<GroupDraft> {
@@ -334,7 +390,8 @@ fn targets(node: &Node<'_>, reader: &mut Reader) -> Vec<TargetGroup> {
 
 fn target(node: &Node<'_>, path: &KeyPath<'_>, reader: &mut Reader) -> Option<TargetDraft> {
     let fields = reader.section(node, keys::TARGET, path);
-    let port = reader.number(&fields, "port", path).value as u16;
+    let port = reader.number(&fields, "port", path);
+    let port = port.place.map(|_| port.value as u16);
     let none = Node { place: node.place, value: Value::Null };
     let tags = tags(fields.get("tags").unwrap_or(&none), &path.name("tags"), reader);
     let Some(text) = reader.text(&fields, "ip", path) else {
@@ -354,14 +411,31 @@ fn target(node: &Node<'_>, path: &KeyPath<'_>, reader: &mut Reader) -> Option<Ta
         }
         return None;
     };
-    let (host, ip) = host(text.value, text.place.unwrap_or(node.place), &path.name("ip"), reader)?;
-    Some(TargetDraft { place: text.place, host, ip, port, tags })
+    let Host { host, ip, zone } = host(text.value, text.place.unwrap_or(node.place), &path.name("ip"), reader)?;
+    Some(TargetDraft { place: text.place, host, ip, zone, port, tags })
 }
 
-/// A destination as written, and its address when it is one.
-fn host(text: &str, place: Place, path: &KeyPath<'_>, reader: &mut Reader) -> Option<(String, Option<IpAddr>)> {
-    let ip = address(text);
+/// A destination.
+struct Host {
+    /// As written.
+    host: String,
+    /// Its address, when it is one.
+    ip: Option<IpAddr>,
+    /// And its zone.
+    zone: Option<String>,
+}
+
+/// A destination as written.
+fn host(text: &str, place: Place, path: &KeyPath<'_>, reader: &mut Reader) -> Option<Host> {
+    let (ip, zone) = zoned(text).map_or((None, None), |(ip, zone)| (Some(ip), zone.map(str::to_string)));
     if let Some(ip) = ip {
+        if let (IpAddr::V6(v6), None) = (ip, &zone)
+            && v6.is_unicast_link_local()
+        {
+            let what = format!("{text} is link-local: it says nothing without the interface");
+            reader.error(place, path, what, &format!("write one like {ip}%eth0"));
+            return None;
+        }
         if let Some(kind) = not_one_host(ip) {
             reader.error(place, path, format!("{text} is {kind}"), "give the address of one host");
             return None;
@@ -371,7 +445,7 @@ fn host(text: &str, place: Place, path: &KeyPath<'_>, reader: &mut Reader) -> Op
         reader.error(place, path, what, "write one like 192.0.2.1 or host.example");
         return None;
     }
-    Some((text.to_string(), ip))
+    Some(Host { host: text.to_string(), ip, zone })
 }
 
 /// Why an address is not one host's, if so.

@@ -3,8 +3,7 @@
 //! The table drives reading (range, default), the detection of unknown keys and the check that
 //! `docs/configuration.md` is complete. Read [`Key`] first. Not responsible for conditions between keys.
 
-use crate::probe::shape::{LONGEST, MethodKind};
-use crate::wire::llama::go;
+use crate::probe::shape::{LEAST_ECHO, LONGEST, MethodKind, Verify};
 
 /// Who defined a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +67,11 @@ const fn key(
 /// Payload of a probe at most.
 pub const MAX_SIZE: u16 = LONGEST as u16;
 /// Payload of the shortest probe of any method; each has its own limits: [`MethodKind::sizes`].
-pub const MIN_SIZE: u16 = go::SentProbe::<&[u8]>::LEAST_LEN as u16;
+pub const MIN_SIZE: u16 = LEAST_ECHO as u16;
+/// Sizes of one entry of `ports` at most.
+pub const MAX_SIZES: usize = 16;
+/// SYNs per second to one target at most, whatever is asked.
+pub const MAX_SYN_LIMIT: u64 = 10_000_000;
 /// UDP ports from 1024 up: source ports one address can have without privileges.
 pub const MAX_COUNT: u32 = 65_536 - 1_024;
 
@@ -76,7 +79,13 @@ use Origin::{Ours, Upstream, UpstreamIgnored};
 use Range::{Number, Text, Whole, Words};
 
 /// Names of the methods.
-const METHODS: &[&str] = &[MethodKind::ALL[0].name(), MethodKind::ALL[1].name(), MethodKind::ALL[2].name()];
+const METHODS: &[&str] = &[
+    MethodKind::ALL[0].name(),
+    MethodKind::ALL[1].name(),
+    MethodKind::ALL[2].name(),
+    MethodKind::ALL[3].name(),
+    MethodKind::ALL[4].name(),
+];
 
 /// Sections whose keys are fixed, as they appear in [`Key::section`].
 pub(super) const ROOT: &str = "";
@@ -104,11 +113,14 @@ pub const KEYS: &[Key] = &[
     key(PORT, "port", "", Whole(0.0, 65_535.0), "0", Upstream),
     key(PORT, "tos", "", Whole(0.0, 255.0), "0", Upstream),
     key(PORT, "timeout", "ms", Number(0.001, 60_000.0), "1000", Upstream),
-    key(PORT, "dscp", "", Text("0 to 63 or a name"), "DF", Ours),
+    key(PORT, "dscp", "", Text("0 to 63 or a name, or a list of them"), "DF", Ours),
     key(PORT, "size", "bytes", Whole(MIN_SIZE as f64, MAX_SIZE as f64), "44", Ours),
+    key(PORT, "verify_dscp", "", Words(&[Verify::NAMES[0].1, Verify::NAMES[1].1, Verify::NAMES[2].1]), "auto", Ours),
+    key(PORT, "flow_label", "", Words(&["per-flow", "zero"]), "per-flow", Ours),
     key(PORT, "tx_timestamps", "", Text("all, auto, off, or 1 to 1000000"), "auto", Ours),
     key(PORT, "method", "", Words(METHODS), "udp", Ours),
     key(PORT, "key_file", "", Text("path"), "(none)", Ours),
+    key(PORT, "syn_limit", "SYNs/s", Whole(1.0, MAX_SYN_LIMIT as f64), "1000", Ours),
     key(GROUP_ENTRY, "port", "", Text("name in ports"), "default", Upstream),
     key(GROUP_ENTRY, "count", "", Whole(1.0, MAX_COUNT as f64), "1", Upstream),
     key(RATE_LIMIT, "cps", "cycles/s", Number(0.000_01, 1_000_000.0), "4.0", Upstream),

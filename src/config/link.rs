@@ -152,6 +152,7 @@ pub(super) fn bounds(draft: &Draft, tests: &[Linked], problems: &mut Problems) {
         let targets = draft.targets[test.targets].targets.len() as u64;
         for (i, item) in group.items.iter().enumerate() {
             let count = u64::from(item.count.value);
+            let each = draft.ports[test.ports[i]].flows_per_leg();
             let key = format!("port_groups.{}[{i}].count", group.name);
             let first = u64::from(draft.ports[test.ports[i]].port);
             if first > 0 && first + count > 65_536 {
@@ -160,14 +161,15 @@ pub(super) fn bounds(draft: &Draft, tests: &[Linked], problems: &mut Problems) {
                 problems.error(item.count.place, &key, what, format!("lower it, or ports.{port}.port"));
             }
             let taken = REFLECTOR_PORTS.iter().find(|port| (first..first + count).contains(&u64::from(**port)));
-            if let (Some(taken), Some(place), true) = (taken, item.count.place, first > 0) {
+            let is_udp = draft.ports[test.ports[i]].shape.method.is_udp();
+            if let (Some(taken), Some(place), true) = (taken, item.count.place, first > 0 && is_udp) {
                 let what = format!(
                     "source port {taken} is a reflectors' port: they answer nothing from there, so it would be reported as lost"
                 );
                 problems.warning(place, &key, what, format!("leave out {REFLECTOR_PORTS:?}"));
             }
             let (before_flows, before_sources) = (flows, sources);
-            flows += count * targets;
+            flows += count * targets * each;
             sources += count;
             if before_flows <= plan::MAX_FLOWS as u64 && flows > plan::MAX_FLOWS as u64 {
                 let what = format!("{flows} flows asked with this entry, {} possible", plan::MAX_FLOWS);
@@ -189,8 +191,10 @@ pub(super) fn bounds(draft: &Draft, tests: &[Linked], problems: &mut Problems) {
     let rate: f64 = tests
         .iter()
         .map(|test| {
-            let ports: u64 = draft.groups[test.group].items.iter().map(|item| u64::from(item.count.value)).sum();
-            ports as f64 * draft.targets[test.targets].targets.len() as f64 * test.cps
+            let items = draft.groups[test.group].items.iter().zip(&test.ports);
+            let flows: u64 =
+                items.map(|(item, port)| u64::from(item.count.value) * draft.ports[*port].flows_per_leg()).sum();
+            flows as f64 * draft.targets[test.targets].targets.len() as f64 * test.cps
         })
         .sum();
     if rate > plan::MAX_RATE {

@@ -36,7 +36,7 @@ use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-/// Destination port when none is written: upstream's reflector.
+/// Destination port of UDP probes when none is written: upstream's reflector.
 pub const DEFAULT_PORT: u16 = 8100;
 /// Bytes of a configuration file at most.
 pub const MAX_FILE: u64 = 256 << 20;
@@ -114,8 +114,14 @@ pub fn parse(
 /// The host has no loopback address.
 pub fn without_file(surroundings: &impl Surroundings) -> Result<Loaded, ConfigError> {
     let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let target =
-        TargetDraft { place: None, host: ip.to_string(), ip: Some(ip), port: DEFAULT_PORT, tags: Default::default() };
+    let target = TargetDraft {
+        place: None,
+        host: ip.to_string(),
+        ip: Some(ip),
+        zone: None,
+        port: None,
+        tags: Default::default(),
+    };
     let draft = Draft::built_in(vec![TargetGroup { name: "default".into(), place: None, targets: vec![target] }]);
     finish(&draft, Problems::new(None), surroundings)
 }

@@ -7,7 +7,8 @@ use super::assemble;
 use super::draft::{Bind, Draft, GroupDraft, GroupItem, Located, PortDraft, RateDraft, TargetDraft, TargetGroup};
 use super::problem::{ConfigError, Problems, Warnings};
 use super::surroundings::Surroundings;
-use crate::probe::shape::{Pacing, Shape};
+use crate::net::FlowLabels;
+use crate::probe::shape::{Dscp, Pacing, Shape, Verify};
 use crate::summary::Path;
 use crate::summary::tally::Layout;
 use std::collections::{BTreeMap, HashMap};
@@ -22,6 +23,8 @@ pub const MAX_TARGETS: usize = 250_000;
 pub const MAX_FLOWS: usize = 1_000_000;
 /// Sockets of one collector at most; they are counted in 16 bits.
 pub const MAX_SOURCES: usize = 60_000;
+/// Shapes of probes of one collector at most: classes times sizes, over all entries of `ports` in use.
+pub const MAX_SHAPES: usize = 256;
 /// Tests of one collector at most.
 pub const MAX_TESTS: usize = 1_000;
 /// Probes per second of one collector at most.
@@ -40,6 +43,8 @@ pub struct Source {
     pub shape: u32,
     /// Loss threshold of its probes.
     pub loss_threshold: Duration,
+    /// IPv6 flow labels of its probes.
+    pub flow_labels: FlowLabels,
 }
 
 /// Where probes go.
@@ -105,10 +110,12 @@ pub struct Plan {
     pub targets: Vec<Target>,
     /// Flows, in the order of the tests, at most [`MAX_FLOWS`].
     pub flows: Vec<Flow>,
-    /// What is summarised: one per source address, destination address, method and class.
+    /// What is summarised: one per source address, destination address, method, class and, where several are named, size.
     pub paths: Vec<Path>,
     /// Tests, in the order of the file.
     pub tests: Vec<Test>,
+    /// SYNs per second to one target at most, the least of those that apply; `None` without method `tcp-syn`.
+    pub syn_limit: Option<u32>,
 }
 
 /// Size of the in-flight ring of one loss threshold.
@@ -158,6 +165,29 @@ impl Plan {
     }
 }
 
+/// What the probes of a [`Single`] look like: every class in every size.
+#[derive(Clone, Debug)]
+pub struct Probes {
+    /// What they have in common; its class and size count for nothing.
+    pub shape: Shape,
+    /// Classes, at least one: each is a flow of its own.
+    pub classes: Vec<Dscp>,
+    /// Payloads, at least one: likewise.
+    pub sizes: Vec<u16>,
+    /// Whether reflectors are asked for the class that reached them.
+    pub verify: Verify,
+    /// IPv6 flow labels.
+    pub flow_labels: FlowLabels,
+}
+
+impl Probes {
+    /// Probes of one shape.
+    pub fn of(shape: Shape) -> Probes {
+        let (classes, sizes) = (vec![shape.dscp], vec![shape.size]);
+        Probes { shape, classes, sizes, verify: Verify::Auto, flow_labels: FlowLabels::Own }
+    }
+}
+
 /// A plan from code: some targets, one shape, one rate. Targets of several groups become a test each.
 #[derive(Clone, Debug)]
 pub struct Single {
@@ -170,7 +200,7 @@ pub struct Single {
     /// When within the cycle.
     pub pacing: Pacing,
     /// What probes look like.
-    pub shape: Shape,
+    pub probes: Probes,
     /// Local address; `None` lets the routing table choose.
     pub bind: Option<IpAddr>,
     /// Wait after which a probe is lost.
@@ -193,8 +223,9 @@ pub fn single(
     surroundings: &impl Surroundings,
 ) -> Result<Plan, ConfigError> {
     let pacing = Pacing::Periodic;
+    let probes = Probes::of(shape);
     let single =
-        Single { targets, source_ports, cycles_per_second, pacing, shape, bind: None, loss_threshold, interval };
+        Single { targets, source_ports, cycles_per_second, pacing, probes, bind: None, loss_threshold, interval };
     single.plan(surroundings).map(|(plan, _)| plan)
 }
 
@@ -217,7 +248,11 @@ impl Single {
                 place: None,
                 host: target.host,
                 ip: Some(target.address.ip().to_canonical()),
-                port: target.address.port(),
+                zone: match target.address {
+                    SocketAddr::V6(address) if address.scope_id() != 0 => Some(address.scope_id().to_string()),
+                    _ => None,
+                },
+                port: Some(target.address.port()),
                 tags: target.tags,
             });
         }
@@ -236,7 +271,10 @@ impl Single {
         };
         port.timeout.value = self.loss_threshold;
         let port_name = "default".to_string();
-        port.shape = Shape { port_name, ..self.shape };
+        let Probes { shape, classes, sizes, verify, flow_labels } = self.probes;
+        port.shape = Shape { port_name, ..shape };
+        (port.classes, port.sizes, port.verify, port.flow_labels) = (classes, sizes, verify, flow_labels);
+        port.syn_limit.value = u32::MAX; // for whoever asks by code to decide
         let item = GroupItem { port: Located::default("default".into()), count: Located::default(self.source_ports) };
         let mut draft = Draft {
             interval: Located::default(self.interval),

@@ -186,8 +186,46 @@ impl Reader {
         }
     }
 
+    /// One scalar or a list of them, as written; none when missing or null.
+    pub(super) fn texts<'n>(
+        &mut self,
+        fields: &Fields<'n, '_>,
+        name: &'static str,
+        path: &KeyPath<'_>,
+    ) -> Vec<Located<&'n str>> {
+        let Some(Node { value: Value::List(items), place }) = fields.get(name) else {
+            return self.text(fields, name, path).into_iter().collect();
+        };
+        if items.is_empty() {
+            self.error(*place, &path.name(name), "an empty list", "name at least one, or remove the key");
+        }
+        let mut texts: Vec<Located<&'n str>> = Vec::with_capacity(items.len());
+        for item in items {
+            match &item.value {
+                Value::Scalar { text, .. } => texts.push(Located { value: &**text, place: Some(item.place) }),
+                _ => {
+                    let what = format!("{} found, a single value expected", item.describe());
+                    self.error(item.place, &path.name(name), what, "write a list of values");
+                }
+            }
+        }
+        texts
+    }
+
     /// A number in the range of the table, else its default.
     pub(super) fn number(&mut self, fields: &Fields<'_, '_>, name: &'static str, path: &KeyPath<'_>) -> Located<f64> {
+        let text = self.text(fields, name, path);
+        self.number_of(fields, name, text, path)
+    }
+
+    /// What a text says, in the range of the table, else the key's default.
+    pub(super) fn number_of(
+        &mut self,
+        fields: &Fields<'_, '_>,
+        name: &'static str,
+        text: Option<Located<&str>>,
+        path: &KeyPath<'_>,
+    ) -> Located<f64> {
         let (min, max, whole, unit, default) = match keys::of(fields.section).find(|key| key.name == name) {
             Some(key) => match key.range {
                 Range::Whole(min, max) => (min, max, true, key.unit, key.default),
@@ -197,7 +235,7 @@ impl Reader {
             None => (f64::MIN, f64::MAX, false, "", "0"),
         };
         let default = scalar::number(default).unwrap_or(0.0);
-        let Some(text) = self.text(fields, name, path) else { return Located::default(default) };
+        let Some(text) = text else { return Located::default(default) };
         let Some(place) = text.place else { return Located::default(default) };
         let path = path.name(name);
         let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };

@@ -97,6 +97,8 @@ pub struct TestReport {
     pub pacing: &'static str,
     /// Classes, by name where they have one.
     pub classes: Vec<String>,
+    /// Bytes of payload.
+    pub sizes: Vec<u16>,
     /// How its probes ask, as in the configuration.
     pub methods: Vec<&'static str>,
     /// Probes per second to one target.
@@ -128,6 +130,8 @@ pub struct PlanReport {
     pub sockets: usize,
     /// Probes per second.
     pub probes_per_second: f64,
+    /// SYNs per second to one target at most; `null` without method `tcp-syn`.
+    pub syn_limit: Option<u32>,
     /// Bytes per second of IP packets sent; as many come back.
     pub ip_bytes_per_second: f64,
     /// Probes in flight that can be remembered.
@@ -144,7 +148,8 @@ impl PlanReport {
         let mut ip_bytes_per_second = 0.0;
         for (test, flow) in plan.flows_by_test() {
             let ip_header = if plan.targets[flow.target as usize].address.is_ipv4() { 20 } else { 40 };
-            let bytes = ip_header + 8 + usize::from(plan.shapes[flow.shape as usize].size);
+            let shape = &plan.shapes[flow.shape as usize];
+            let bytes = ip_header + shape.method.header_len() + usize::from(shape.size);
             ip_bytes_per_second += bytes as f64 * test.cycles_per_second;
         }
         let in_flight_slots = plan.in_flight().iter().map(|ring| ring.slots).sum();
@@ -157,6 +162,7 @@ impl PlanReport {
             flows: plan.flows.len(),
             sockets: plan.sources.len(),
             probes_per_second: plan.rate(),
+            syn_limit: plan.syn_limit,
             ip_bytes_per_second,
             in_flight_slots,
             memory: Memory::new(plan, in_flight_slots, costs),
@@ -189,6 +195,7 @@ impl TestReport {
         let per_target = if targets.is_empty() { 0.0 } else { test.rate() / targets.len() as f64 };
         let mut classes: Vec<String> = Vec::new();
         let methods: BTreeSet<MethodKind> = shapes.iter().map(|shape| plan.shapes[*shape as usize].method).collect();
+        let sizes: BTreeSet<u16> = shapes.iter().map(|shape| plan.shapes[*shape as usize].size).collect();
         for shape in shapes {
             let dscp = plan.shapes[shape as usize].dscp;
             let name = dscp::name(dscp).map_or(dscp.0.to_string(), str::to_string);
@@ -208,6 +215,7 @@ impl TestReport {
                 Pacing::Poisson => "poisson",
             },
             classes,
+            sizes: sizes.into_iter().collect(),
             methods: methods.into_iter().map(MethodKind::name).collect(),
             probes_per_second_per_target: per_target,
             probes_per_second_per_source_port: if source_ports == 0 { 0.0 } else { test.rate() / source_ports as f64 },

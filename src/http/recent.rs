@@ -26,9 +26,9 @@ impl Default for Limits {
 }
 
 /// A path's name in URLs: the same in every run and on every host, for the same source, destination,
-/// method, class and group.
+/// method, class, group and, where several are compared, size.
 ///
-/// The first 64 bits of the SHA-256 of these five, separated by newlines, as 16 hexadecimal digits.
+/// The first 64 bits of the SHA-256 of these, separated by newlines, as 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PathId(u64);
 
@@ -36,7 +36,8 @@ impl PathId {
     /// The id of a path.
     pub fn of(path: &Path) -> PathId {
         let method = crate::sink::record::method_name(path.method);
-        let text = format!("{}\n{}\n{method}\n{}\n{}", path.src, path.dst, path.dscp.0, path.group);
+        let size = path.size.map(|size| format!("\n{size}")).unwrap_or_default();
+        let text = format!("{}\n{}\n{method}\n{}\n{}{size}", path.src, path.dst, path.dscp.0, path.group);
         let hash = Sha256::digest(text.as_bytes());
         PathId(hash.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte)))
     }

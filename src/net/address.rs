@@ -6,8 +6,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 pub const MAX_LEN: usize = 28;
 const V4_LEN: usize = 16;
 
-/// Writes `address`; on an IPv6 socket (`v6`) an IPv4 address is written as IPv4-mapped. Returns the length.
-pub fn encode(address: SocketAddr, v6: bool, out: &mut [u8; MAX_LEN]) -> usize {
+/// Writes `address`, an IPv6 one with the flow label; on an IPv6 socket (`v6`) an IPv4 address is written as IPv4-mapped.
+/// Returns the length.
+pub fn encode(address: SocketAddr, flow_label: u32, v6: bool, out: &mut [u8; MAX_LEN]) -> usize {
     match address {
         SocketAddr::V4(a) if !v6 => {
             out[0..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
@@ -17,7 +18,7 @@ pub fn encode(address: SocketAddr, v6: bool, out: &mut [u8; MAX_LEN]) -> usize {
             V4_LEN
         }
         SocketAddr::V4(a) => encode_v6(a.ip().to_ipv6_mapped(), a.port(), 0, 0, out),
-        SocketAddr::V6(a) => encode_v6(*a.ip(), a.port(), a.flowinfo(), a.scope_id(), out),
+        SocketAddr::V6(a) => encode_v6(*a.ip(), a.port(), flow_label, a.scope_id(), out),
     }
 }
 
@@ -60,9 +61,9 @@ mod tests {
     fn mapped_addresses_come_back_as_ipv4() {
         let mut out = [0xa5; MAX_LEN];
         let address: SocketAddr = "192.0.2.7:8100".parse().expect("valid");
-        assert_eq!(encode(address, true, &mut out), MAX_LEN);
+        assert_eq!(encode(address, 0, true, &mut out), MAX_LEN);
         assert_eq!(decode(&out), Some(address));
-        assert_eq!(encode(address, false, &mut out), V4_LEN);
+        assert_eq!(encode(address, 0, false, &mut out), V4_LEN);
         assert_eq!(decode(&out[..V4_LEN]), Some(address));
     }
 
@@ -73,7 +74,7 @@ mod tests {
             prop_assume!(ip.to_ipv4_mapped().is_none());
             let address = SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope));
             let mut out = [0xa5; MAX_LEN];
-            let len = encode(address, false, &mut out);
+            let len = encode(address, 0, false, &mut out);
             prop_assert_eq!(decode(&out[..len]), Some(address));
         }
 

@@ -7,6 +7,7 @@ use super::socket::Socket;
 use super::stamp_keys::StampKeys;
 use super::{Event, IcmpMeaning, SocketId, address};
 use crate::time::Timestamp;
+use crate::wire::icmp::Version;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -28,6 +29,13 @@ pub enum Entry<'a> {
         key: u32,
         /// When it left.
         at: Timestamp,
+    },
+    /// The MTU of this host's own interface, for a datagram that was longer.
+    Mtu {
+        /// Where the datagram was going.
+        to: IpAddr,
+        /// Bytes with the IP header.
+        mtu: u32,
     },
     /// An ICMP error.
     Icmp {
@@ -91,6 +99,7 @@ impl Reader {
         let socket = taken.socket;
         Some(match self.entry(taken.sizes)? {
             Entry::Stamp { key, at } => Event::Transmitted { socket, key: keys.key(socket, key)?, at },
+            Entry::Mtu { to, mtu } => Event::TooBigHere { socket, to, mtu },
             Entry::Icmp { to, reporter, meaning, quoted } => Event::Icmp { socket, to, reporter, meaning, quoted },
         })
     }
@@ -191,11 +200,12 @@ fn parse<'a>(quoted: &'a [u8], name: &[u8], control: &[u8]) -> Option<Entry<'a>>
     if origin == ORIGIN_TIMESTAMPING {
         return Some(Entry::Stamp { key: u32::from_ne_bytes([d0, d1, d2, d3]), at: at? });
     }
-    let meaning = match (origin, kind, code) {
-        (ORIGIN_ICMP, 3, 4) | (ORIGIN_ICMP6, 2, _) => IcmpMeaning::TooBig(info),
-        (ORIGIN_LOCAL, ..) if errno == libc::EMSGSIZE => IcmpMeaning::TooBig(info),
-        (ORIGIN_ICMP, 3, 3) | (ORIGIN_ICMP6, 1, 4) => IcmpMeaning::Refused,
-        (ORIGIN_ICMP | ORIGIN_ICMP6, ..) => IcmpMeaning::Unreachable,
+    let meaning = match origin {
+        ORIGIN_LOCAL if errno == libc::EMSGSIZE => {
+            return Some(Entry::Mtu { to: address::decode(name)?.ip(), mtu: info });
+        }
+        ORIGIN_ICMP => IcmpMeaning::of(Version::V4, kind, code, info)?,
+        ORIGIN_ICMP6 => IcmpMeaning::of(Version::V6, kind, code, info)?,
         _ => return None,
     };
     Some(Entry::Icmp { to: address::decode(name)?, reporter: reporter(&error), meaning, quoted })

@@ -161,6 +161,7 @@ fn send_stamped(socket: &Socket, key: Option<u32>) -> Result<(), i32> {
         stamp: true,
         traffic_class: None,
         from: None,
+        flow_label: 0,
     };
     let slot = queue.push(&datagram, socket, |_| 0);
     message::send_now(&socket.fd, queue.header(slot))

@@ -2,7 +2,7 @@
 
 use super::ancillary::{self, Control, Controls, SCM_TS_OPT_ID, Writer};
 use super::socket::{Socket, stamping};
-use super::{Outgoing, Received, SocketId, TransmitStamps, address};
+use super::{Outgoing, Received, SocketId, TransmitStamps, address, raw};
 use crate::time::{StampSource, Timestamp, Wall};
 use std::io;
 use std::net::SocketAddr;
@@ -49,6 +49,19 @@ impl Reports {
             }
         }
         reports
+    }
+
+    /// Takes off the IPv4 header that a raw socket delivers, and reports what it says; `None` when it is cut short.
+    #[inline]
+    pub fn strip<'a>(&mut self, socket: &Socket, packet: &'a [u8]) -> Option<&'a [u8]> {
+        if !socket.ip_header {
+            return Some(packet);
+        }
+        let header = raw::ipv4(packet)?;
+        self.traffic_class = Some(header.traffic_class);
+        self.hop_limit = Some(header.hop_limit);
+        self.to = Some(header.to);
+        Some(header.payload)
     }
 
     /// The datagram these reports belong to; `now` stands in for a missing stamp.
@@ -177,9 +190,14 @@ impl SendQueue {
         slot.payload.iov_len = length;
         slot.socket = datagram.socket;
         slot.key = datagram.key;
-        slot.header.msg_namelen = match socket.connected {
+        // another flow label travels with the address
+        slot.header.msg_namelen = match socket.connected && datagram.flow_label == socket.flow_label {
             true => 0,
-            false => address::encode(datagram.to, socket.v6, &mut slot.name) as libc::socklen_t,
+            false => {
+                // raw IPv6 sockets take a port for a protocol
+                let to = if socket.has_ports { datagram.to } else { raw::with_port(datagram.to, 0) };
+                address::encode(to, datagram.flow_label, socket.v6, &mut slot.name) as libc::socklen_t
+            }
         };
         let mut controls = Writer::new(&mut slot.control.0);
         if let Some(class) = datagram.traffic_class {
@@ -307,6 +325,7 @@ mod tests {
             stamp: true,
             traffic_class: Some(0xb8),
             from: None,
+            flow_label: 0,
         };
         let at = queue.push(&datagram, &socket, |buffer| {
             buffer[..3].copy_from_slice(b"abc");

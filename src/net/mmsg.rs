@@ -313,13 +313,18 @@ impl MmsgNetwork {
                 }
                 let name = &self.inbox.names[position][..header.msg_hdr.msg_namelen as usize];
                 let Some(from) = address::decode(name) else { continue };
-                let reports = Reports::read(&self.inbox.controls[position].0[..header.msg_hdr.msg_controllen]);
+                let mut reports = Reports::read(&self.inbox.controls[position].0[..header.msg_hdr.msg_controllen]);
                 if let Some(total) = reports.dropped {
                     self.counters.local_drops += self.drops.update(id, total);
                 }
                 self.counters.unstamped += u64::from(reports.at.is_none());
                 let start = position * self.inbox.datagram;
-                let payload = &self.inbox.payloads[start..start + header.msg_len as usize];
+                let packet = &self.inbox.payloads[start..start + header.msg_len as usize];
+                let Some(socket) = self.outbox.sockets.get(usize::from(id.0)) else { return };
+                let Some(payload) = reports.strip(socket, packet) else {
+                    self.counters.truncated += 1;
+                    continue;
+                };
                 on(&mut self.outbox, Event::Received(reports.datagram(id, from, payload, now)));
             }
             if received < RECEIVE_BATCH {

@@ -13,15 +13,21 @@ pub mod error_queue;
 pub mod features;
 pub mod message;
 pub mod mmsg;
+pub mod raw;
 pub mod sim;
 pub mod socket;
 pub mod stamp_keys;
 pub mod thread;
 pub mod uring;
 
+pub use crate::wire::icmp::IcmpMeaning;
+
 use crate::time::{Monotonic, Timestamp};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+
+/// [`Event::SendFailed`]'s error number for a datagram that this host's own interface is too narrow for.
+pub const TOO_LONG: i32 = nix::libc::EMSGSIZE;
 
 /// A socket of a worker's network, by its position in the list it was opened from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,14 +57,46 @@ impl TransmitStamps {
     }
 }
 
-/// What a UDP socket shall be like. `SocketSpec::new(bind)` and then change fields.
+/// IPv6 flow labels (RFC 6437) of a socket's datagrams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FlowLabels {
+    /// As the system's settings have it: Linux makes one from the five-tuple, anew after every start.
+    #[default]
+    System,
+    /// As each datagram says: [`Outgoing::flow_label`].
+    Own,
+    /// None: label 0.
+    Zero,
+}
+
+/// The flow label of what goes from one of this host's ports (identifiers) to a target: the same after every start, never
+/// 0; 0 for IPv4, which has none.
+///
+/// Routers that choose among equal paths by addresses and label alone (RFC 6438) so tell flows apart as those do that look
+/// at ports.
+pub fn flow_label(port: u16, to: SocketAddr) -> u32 {
+    let IpAddr::V6(ip) = to.ip() else { return 0 };
+    let bits = ip.to_bits();
+    let ports = u64::from(port) << 16 | u64::from(to.port());
+    let mixed = [(bits >> 64) as u64, bits as u64, ports].into_iter().fold(0, |so_far: u64, word| {
+        let mixed = (so_far ^ word ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ mixed >> 29
+    });
+    ((mixed >> 44) as u32).max(1)
+}
+
+/// What a socket shall be like. `SocketSpec::new(bind)` and then change fields.
 #[derive(Clone, Debug)]
 pub struct SocketSpec {
-    /// Local address; port 0 lets the system choose.
+    /// Local address; port 0 lets the system choose. The port of a raw socket means nothing.
     pub bind: SocketAddr,
+    /// What its datagrams are.
+    pub transport: raw::Transport,
     /// The only address it will send to: then each datagram saves a route look-up, and the kernel drops what
     /// comes from elsewhere. Where there is no route yet the socket stays unconnected.
     pub connect: Option<SocketAddr>,
+    /// IPv6 flow labels.
+    pub flow_labels: FlowLabels,
     /// Traffic-class byte (DSCP << 2 | ECN) of datagrams that do not name their own.
     pub traffic_class: u8,
     /// Report the traffic-class byte of received datagrams.
@@ -80,11 +118,13 @@ pub struct SocketSpec {
 }
 
 impl SocketSpec {
-    /// A plain socket bound to `bind`: class 0, no reports, no transmit stamps.
+    /// A plain UDP socket bound to `bind`: class 0, no reports, no transmit stamps.
     pub fn new(bind: SocketAddr) -> SocketSpec {
         SocketSpec {
             bind,
+            transport: raw::Transport::Udp,
             connect: None,
+            flow_labels: FlowLabels::System,
             traffic_class: 0,
             receive_traffic_class: false,
             receive_hop_limit: false,
@@ -103,7 +143,7 @@ impl SocketSpec {
 pub struct Outgoing {
     /// Which socket sends it.
     pub socket: SocketId,
-    /// Destination.
+    /// Destination; only UDP looks at the port.
     pub to: SocketAddr,
     /// Comes back in [`Event::Transmitted`] and [`Event::SendFailed`].
     pub key: u32,
@@ -113,6 +153,8 @@ pub struct Outgoing {
     pub traffic_class: Option<u8>,
     /// Source address, when the socket is bound to a wildcard and the choice matters.
     pub from: Option<IpAddr>,
+    /// IPv6 flow label, 20 bits; 0 leaves it to the socket ([`FlowLabels`]).
+    pub flow_label: u32,
 }
 
 /// A datagram that came in. `payload` is only valid until the next event.
@@ -120,11 +162,11 @@ pub struct Outgoing {
 pub struct Received<'a> {
     /// Which socket received it.
     pub socket: SocketId,
-    /// Its sender; IPv4 in IPv6 is shown as IPv4.
+    /// Its sender; IPv4 in IPv6 is shown as IPv4. The port is 0 unless it is UDP.
     pub from: SocketAddr,
     /// The local address it came to, when the socket reports it.
     pub to: Option<IpAddr>,
-    /// The UDP payload.
+    /// What follows the UDP header, or the IP header of what is not UDP.
     pub payload: &'a [u8],
     /// When it came in; `StampSource::User` when the kernel gave no stamp.
     pub at: Timestamp,
@@ -132,17 +174,6 @@ pub struct Received<'a> {
     pub traffic_class: Option<u8>,
     /// TTL or hop limit, when the socket reports it.
     pub hop_limit: Option<u8>,
-}
-
-/// What an ICMP error means for the probe it quotes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IcmpMeaning {
-    /// Port unreachable: the host is there, nothing listens.
-    Refused,
-    /// Any other destination unreachable, time exceeded, or parameter problem.
-    Unreachable,
-    /// Too big for a link; the MTU told (bytes), 0 when not told.
-    TooBig(u32),
 }
 
 /// Something the network reports.
@@ -168,17 +199,28 @@ pub enum Event<'a> {
         /// The error number.
         errno: i32,
     },
+    /// This host's own interface carries no datagram as long as one of this socket's was; its [`Event::SendFailed`]
+    /// with [`TOO_LONG`] comes before.
+    TooBigHere {
+        /// Which socket should have sent it.
+        socket: SocketId,
+        /// Where the datagram was going.
+        to: IpAddr,
+        /// What the interface carries, bytes with the IP header.
+        mtu: u32,
+    },
     /// An ICMP error came back for a datagram of this socket.
     Icmp {
         /// Which socket sent the datagram.
         socket: SocketId,
-        /// Where the datagram was going.
+        /// Where the datagram was going; the port is 0 unless it was UDP.
         to: SocketAddr,
         /// The node that sent the error, when known.
         reporter: Option<IpAddr>,
         /// What the error means.
         meaning: IcmpMeaning,
-        /// The start of the quoted UDP payload; may be empty (RFC 792 quotes 8 bytes past the IP header).
+        /// The start of the quoted datagram, as it was handed over; may be empty (RFC 792 quotes 8 bytes past the IP
+        /// header, which are UDP's).
         quoted: &'a [u8],
     },
 }

@@ -34,8 +34,15 @@ fn way(forward_ms: u64, reverse_ms: u64) -> Way {
 }
 
 fn send(network: &mut SimNetwork, key: u32, payload: &[u8]) {
-    let datagram =
-        Outgoing { socket: SocketId(0), to: target(), key, stamp: true, traffic_class: Some(0xb8), from: None };
+    let datagram = Outgoing {
+        socket: SocketId(0),
+        to: target(),
+        key,
+        stamp: true,
+        traffic_class: Some(0xb8),
+        from: None,
+        flow_label: 0,
+    };
     network.outbox().send(&datagram, |buffer| {
         buffer[..payload.len()].copy_from_slice(payload);
         payload.len()
@@ -58,6 +65,7 @@ fn drained(network: &mut SimNetwork) -> Vec<String> {
             }
             Event::Transmitted { key, at, .. } => format!("stamp {key} at {}", at.wall.minus(WALL).0 / 1000),
             Event::SendFailed { key, errno, .. } => format!("failed {key} {errno}"),
+            Event::TooBigHere { mtu, .. } => format!("too big for {mtu}"),
             Event::Icmp { meaning, quoted, .. } => format!("{meaning:?} {}", String::from_utf8_lossy(quoted)),
         });
     });

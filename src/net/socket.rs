@@ -1,11 +1,12 @@
-//! Opening UDP sockets the way a [`SocketSpec`] says, changing them while they are open, and steering datagrams
+//! Opening sockets the way a [`SocketSpec`] says, changing them while they are open, and steering datagrams
 //! to cores.
 
+use super::raw;
 use super::stamp_keys::Counted;
-use super::{SocketSpec, TransmitStamps};
+use super::{FlowLabels, SocketSpec, TransmitStamps, flow_label};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, getsockname, socket};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// An open socket and what the worker must know about it.
@@ -17,6 +18,8 @@ pub struct Socket {
     pub v6: bool,
     /// Whether it is connected: datagrams then need no address.
     pub connected: bool,
+    /// The flow label of what is sent without an address.
+    pub flow_label: u32,
     /// Local address, with the port the system chose.
     pub local: SocketAddr,
     /// Transmit stamps it was opened for.
@@ -25,6 +28,10 @@ pub struct Socket {
     pub icmp_errors: bool,
     /// Receive buffer the kernel granted, in bytes of its own accounting.
     pub granted_receive_buffer: usize,
+    /// Whether addresses have a port: those of UDP.
+    pub has_ports: bool,
+    /// Whether what is received begins with an IPv4 header.
+    pub ip_header: bool,
     /// What it was opened or changed to be like.
     pub spec: SocketSpec,
     /// What its last network knew.
@@ -39,6 +46,11 @@ pub struct Carried {
     /// Keys of stamps that the kernel numbers itself.
     pub keys: Option<Counted>,
 }
+
+/// Destination addresses carry flow labels (linux/in6.h).
+const IPV6_FLOWINFO_SEND: i32 = 33;
+/// The kernel makes flow labels by itself (linux/in6.h).
+const IPV6_AUTOFLOWLABEL: i32 = 70;
 
 /// `SO_TIMESTAMPING` flags (linux/net_tstamp.h).
 pub mod stamping {
@@ -56,31 +68,43 @@ pub mod stamping {
 
 impl Socket {
     /// Makes an open socket like `spec`, as far as that can be done without losing its port: class, transmit
-    /// stamps, receive buffer, and whether it is connected. One that is to send to more than the address it is
-    /// connected to is unconnected, and one that is unconnected stays so.
+    /// stamps, flow labels, receive buffer, ports that a raw one lets in, and whether a UDP one is connected. One that is to send to
+    /// more than the address it is connected to is unconnected, and one that is unconnected stays so.
     ///
     /// # Errors
     /// The kernel's, with the address and the option that was refused.
     pub fn adapt(&mut self, spec: &SocketSpec) -> io::Result<()> {
-        let raw = self.fd.as_fd();
+        let fd = self.fd.as_fd();
         let say =
             |what: &'static str| move |e: io::Error| io::Error::new(e.kind(), format!("{}: {what}: {e}", spec.bind));
         if spec.traffic_class != self.spec.traffic_class {
-            set_class(raw, self.v6, !self.v6 || spec.dual_stack, spec.traffic_class).map_err(say("traffic class"))?;
+            set_class(fd, self.v6, !self.v6 || spec.dual_stack, spec.traffic_class).map_err(say("traffic class"))?;
         }
         if spec.receive_buffer > self.spec.receive_buffer {
-            set_receive_buffer(raw, spec.receive_buffer).map_err(say("SO_RCVBUF"))?;
+            set_receive_buffer(fd, spec.receive_buffer).map_err(say("SO_RCVBUF"))?;
         }
         if spec.transmit_stamps != self.transmit_stamps {
-            set_stamping(raw, spec.transmit_stamps).map_err(say("SO_TIMESTAMPING"))?;
+            set_stamping(fd, spec.transmit_stamps).map_err(say("SO_TIMESTAMPING"))?;
             if self.transmit_stamps == TransmitStamps::None {
                 self.carried.keys = None; // the kernel begins at 0
             }
             self.transmit_stamps = spec.transmit_stamps;
         }
+        if spec.transport != self.spec.transport {
+            raw::refit(&self.fd, self.v6, &spec.transport).map_err(say("packet filter"))?;
+        }
+        let relabelled = self.v6 && spec.flow_labels != self.spec.flow_labels;
+        if relabelled {
+            set_flow_labels(fd, spec.flow_labels).map_err(say("flow labels"))?;
+        }
         if self.connected && spec.connect != self.spec.connect {
-            disconnect(raw).map_err(say("disconnect"))?;
+            disconnect(fd).map_err(say("disconnect"))?;
             self.connected = false;
+        }
+        if let (true, true, Some(to)) = (self.connected, relabelled, spec.connect) {
+            self.flow_label = label(spec, self.local.port(), to);
+            let to = SockaddrStorage::from(labelled(to, self.flow_label));
+            connect(fd.as_raw_fd(), &to).map_err(|e| say("connect")(e.into()))?;
         }
         self.spec = SocketSpec { bind: self.spec.bind, ..spec.clone() };
         Ok(())
@@ -105,6 +129,24 @@ fn set_class(fd: BorrowedFd<'_>, v6: bool, v4_too: bool, class: u8) -> io::Resul
         set_option(fd, libc::IPPROTO_IP, libc::IP_TOS, &i32::from(class))?;
     }
     Ok(())
+}
+
+/// For an IPv6 socket. What the system would do by itself is not asked for again once it was refused.
+fn set_flow_labels(fd: BorrowedFd<'_>, labels: FlowLabels) -> io::Result<()> {
+    set_option(fd, libc::IPPROTO_IPV6, IPV6_FLOWINFO_SEND, &i32::from(labels == FlowLabels::Own))?;
+    match labels {
+        FlowLabels::Zero => set_option(fd, libc::IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, &0i32),
+        FlowLabels::System | FlowLabels::Own => Ok(()),
+    }
+}
+
+/// The flow label of what a connected socket sends.
+fn label(spec: &SocketSpec, port: u16, to: SocketAddr) -> u32 {
+    match spec.flow_labels {
+        // the port of a raw socket is none
+        FlowLabels::Own if !spec.transport.is_raw() => flow_label(port, to),
+        _ => 0,
+    }
 }
 
 /// `SO_RCVBUFFORCE` goes beyond `rmem_max` and needs `CAP_NET_ADMIN`; without it `SO_RCVBUF` is clipped silently.
@@ -162,15 +204,29 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
     let v6 = spec.bind.is_ipv6();
     let v4_too = !v6 || spec.dual_stack;
     let family = if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
-    let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    let (kind, protocol) = spec.transport.kind(v6);
+    let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, protocol)?;
     let raw = fd.as_fd();
     let say = |what: &'static str| move |e: io::Error| io::Error::new(e.kind(), format!("{}: {what}: {e}", spec.bind));
 
-    if v6 {
+    raw::guard(&fd, v6, &spec.transport).map_err(say("packet filter"))?;
+    // a raw socket is of one family, and refuses the option
+    if v6 && !spec.transport.is_raw() {
         set_option(raw, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &i32::from(!spec.dual_stack))
             .map_err(say("IPV6_V6ONLY"))?;
     }
     set_class(raw, v6, v4_too, spec.traffic_class).map_err(say("traffic class"))?;
+    // never in fragments: a probe shows what its size meets. What the kernel remembers of the path's MTU is not asked,
+    // or only the first probe after an error would leave
+    if v4_too {
+        set_option(raw, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_PROBE)
+            .map_err(say("IP_MTU_DISCOVER"))?;
+    }
+    if v6 {
+        set_option(raw, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, &libc::IPV6_PMTUDISC_PROBE)
+            .map_err(say("IPV6_MTU_DISCOVER"))?;
+        set_flow_labels(raw, spec.flow_labels).map_err(say("flow labels"))?;
+    }
     let reports = [
         (spec.receive_traffic_class, libc::IP_RECVTOS, libc::IPV6_RECVTCLASS, "receive traffic class"),
         (spec.receive_hop_limit, libc::IP_RECVTTL, libc::IPV6_RECVHOPLIMIT, "receive hop limit"),
@@ -197,26 +253,48 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
     set_receive_buffer(raw, spec.receive_buffer).map_err(say("SO_RCVBUF"))?;
     set_stamping(raw, spec.transmit_stamps).map_err(say("SO_TIMESTAMPING"))?;
 
-    if spec.connect.is_some() && spec.bind.port() == 0 {
+    let has_ports = spec.transport == raw::Transport::Udp;
+    // a raw socket's port would be taken for a protocol
+    let bare = |address| if spec.transport.is_raw() { raw::with_port(address, 0) } else { address };
+    if spec.connect.is_some() && spec.bind.port() == 0 && has_ports {
         bind_by_number(&fd, family, spec).map_err(say("bind"))?;
     } else {
-        bind(fd.as_raw_fd(), &SockaddrStorage::from(spec.bind)).map_err(|e| say("bind")(e.into()))?;
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(bare(spec.bind))).map_err(|e| say("bind")(e.into()))?;
     }
-    let connected = spec.connect.is_some_and(|to| connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).is_ok());
+    let bound: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    let port = socket_addr(&bound).map_or(0, |local| local.port());
+    let flow_label = spec.connect.map_or(0, |to| label(spec, port, to));
+    let connected = spec.connect.is_some_and(|to| {
+        let to = labelled(bare(to), flow_label);
+        connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).is_ok()
+    });
     let local: SockaddrStorage = getsockname(fd.as_raw_fd())?;
-    let local = socket_addr(&local).unwrap_or(spec.bind);
+    let local = bare(socket_addr(&local).unwrap_or(spec.bind));
     let granted = nix::sys::socket::getsockopt(&fd, nix::sys::socket::sockopt::RcvBuf).unwrap_or(0);
     Ok(Socket {
         fd,
         v6,
         connected,
+        flow_label,
         local,
         transmit_stamps: spec.transmit_stamps,
         icmp_errors: spec.icmp_errors,
         granted_receive_buffer: granted,
         spec: spec.clone(),
         carried: Carried::default(),
+        has_ports,
+        ip_header: spec.transport.has_ip_header(v6),
     })
+}
+
+/// The address with a flow label, which travels in network order.
+fn labelled(address: SocketAddr, flow_label: u32) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) if flow_label != 0 => {
+            SocketAddrV6::new(*v6.ip(), v6.port(), flow_label.to_be(), v6.scope_id()).into()
+        }
+        other => other,
+    }
 }
 
 /// Turns receive stamps on, and transmit stamps as asked.
@@ -234,7 +312,7 @@ pub fn set_stamping(fd: BorrowedFd<'_>, transmit: TransmitStamps) -> io::Result<
     set_option(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &flags)
 }
 
-fn socket_addr(storage: &SockaddrStorage) -> Option<SocketAddr> {
+pub(super) fn socket_addr(storage: &SockaddrStorage) -> Option<SocketAddr> {
     if let Some(v4) = storage.as_sockaddr_in() {
         return Some(SocketAddr::V4((*v4).into()));
     }

@@ -3,6 +3,7 @@
 //! A probe's way: [`schedule`] says which flow is due → [`method`] writes it → [`inflight`] keeps it
 //! → an answer, an error or the loss threshold turns it into an [`outcome::Outcome`].
 
+pub mod class;
 pub mod inflight;
 pub mod method;
 pub mod outcome;

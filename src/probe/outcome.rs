@@ -1,7 +1,10 @@
 //! What became of a probe.
 
+use super::class::ClassChange;
+use super::method::AnswerKind;
 use super::{FlowId, IntervalId, Seq};
 use crate::time::{Delay, StampSource, Wall};
+use std::net::IpAddr;
 
 /// Which way a lost probe was lost, when the reflector counts (stateful STAMP).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +39,7 @@ pub struct Singleton {
 }
 
 /// One thing that became known about a probe. `Sent` comes first; exactly one of `Replied`, `Lost`,
-/// `Refused`, `Unreachable`, `SendFailed` follows; the others are additional.
+/// `Corrupted`, `Refused`, `Prohibited`, `TimeExceeded`, `TooBig`, `Unreachable`, `SendFailed` follows; the others are additional.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Handed to the network.
@@ -46,6 +49,12 @@ pub enum Outcome {
         /// A reply to a later probe of the same flow came before (RFC 4737).
         reordered: bool,
     },
+    /// How the reply to a replied probe answers; not of reflectors' replies.
+    AnsweredBy(AnswerKind),
+    /// The reflector of a replied probe says which class reached it.
+    ClassReported,
+    /// The class of a replied probe, or of its reply, was changed on the way.
+    ClassChanged(ClassChange),
     /// The round trip of a probe that was replied to (once its transmit stamp is there).
     Measured(Singleton),
     /// A replied probe gave no round trip: its transmit stamp never came.
@@ -60,10 +69,22 @@ pub enum Outcome {
     Late,
     /// One more reply to a probe that had one (RFC 5560).
     Duplicate,
+    /// A reply came in time whose payload had been changed: neither a round trip to trust nor a loss.
+    Corrupted,
     /// An ICMP port unreachable came back.
     Refused,
+    /// An ICMP error came back: a firewall or a policy forbids the probe.
+    Prohibited,
+    /// An ICMP time exceeded came back.
+    TimeExceeded,
+    /// Larger than what a link carries: an ICMP error says so, or this host's own interface.
+    TooBig,
     /// Another ICMP error came back.
     Unreachable,
+    /// The node that sent the ICMP error which ended this probe.
+    Reported(IpAddr),
+    /// Of a probe that was too big: the MTU that was told, bytes.
+    MtuTold(u32),
     /// The kernel did not take it.
     SendFailed,
     /// Was due, but the prober could not send it in time.

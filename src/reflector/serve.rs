@@ -99,6 +99,7 @@ mod tests {
             size: 64,
             stamps: StampPolicy::Off,
             key: None,
+            class_report: false,
         };
         let method = Method::new(&shape, 7);
         let socket = UdpSocket::bind((to.ip(), 0)).unwrap();

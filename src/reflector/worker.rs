@@ -49,7 +49,7 @@ impl<N: Network, C: Clock> Worker<N, C> {
             network.drain(|outbox, event| match event {
                 Event::Received(packet) => desk.answer(now, &packet, clock, outbox),
                 Event::SendFailed { .. } => desk.totals.send_failed += 1,
-                Event::Transmitted { .. } | Event::Icmp { .. } => {}
+                Event::Transmitted { .. } | Event::TooBigHere { .. } | Event::Icmp { .. } => {}
             });
             published.store(&desk.totals(network));
         }
@@ -83,6 +83,7 @@ impl Desk {
             traffic_class: (admitted.traffic_class != 0).then_some(admitted.traffic_class), // 0 is the socket's own
             // a reply must come from the address the probe went to, or its sender will not know it
             from: packet.to.filter(|_| local.is_some_and(|local| local.ip().is_unspecified())),
+            flow_label: 0,
         };
         outbox.send(&outgoing, |out| self.responder.write(&admitted, clock.wall(), out));
         self.totals.replied += 1;

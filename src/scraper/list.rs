@@ -39,7 +39,7 @@ impl FromStr for Address {
         if text.contains("://") {
             return Err(format!("`{text}` is a URL; write HOST or HOST:PORT"));
         }
-        let (host, port) = endpoint::host_and_port(text, DEFAULT_PORT, "TCP port")?;
+        let (host, port) = endpoint::host_and_port(text, 1, DEFAULT_PORT, "TCP port")?;
         // the name becomes part of a URL
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
         if let Some(odd) = host.chars().find(|c| !fits(*c)) {

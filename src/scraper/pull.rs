@@ -6,14 +6,13 @@
 
 use super::collector::{Collector, Generation};
 use super::fetch::{Failure, Fetcher};
-use super::fingerprint::Fingerprint;
 use super::gate::{Gate, NoRoom};
 use super::interval::{Interval, Verdict};
 use super::page::{self, PAGE, Page};
 use super::positions::Position;
 use super::upstream::{self, Body};
 use crate::sink::influx::Point;
-use crate::summary::{Path, Summary};
+use crate::summary::{Path, PathKey, Summary};
 use crate::time::{Clock, SystemClock, Wall};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
@@ -37,7 +36,7 @@ pub struct Follow {
     /// Instance and last sequence number taken of a new one.
     sequence: Option<(String, u64)>,
     /// Its paths, as long as a kept summary has them.
-    paths: HashMap<u64, Weak<Path>>,
+    paths: HashMap<PathKey, Weak<Path>>,
     /// The latest interval of one of the first LLAMA.
     interval: Interval,
     /// Fingerprints of the points with times in its latest answer.
@@ -68,8 +67,7 @@ impl Follow {
         }
         for summary in summaries {
             let path = &summary.path;
-            let print = format!("{} {} {} {}", path.src, path.dst, path.dscp.0, path.group);
-            let known = self.paths.entry(Fingerprint::new().take(print.as_bytes()).bits()).or_default();
+            let known = self.paths.entry(path.key()).or_default();
             match known.upgrade() {
                 Some(same) if *same == **path => summary.path = same,
                 _ => *known = Arc::downgrade(path),

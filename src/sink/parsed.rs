@@ -12,7 +12,7 @@
 use super::calendar::parse_rfc3339;
 use super::record::{ExtremesRecord, FlowRecord, StampsRecord, StatisticsRecord, method_of, suspicion_of};
 use crate::probe::shape::Dscp;
-use crate::summary::{Counts, Extremes, FlowSummary, Path, Statistics, Summary};
+use crate::summary::{Counts, Extremes, FlowSummary, Path, Seen, Statistics, Summary};
 use crate::time::{StampSource, Wall};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -53,14 +53,29 @@ pub struct OwnedRecord {
     dst_ip: IpAddr,
     method: String,
     dscp: u8,
+    #[serde(default)]
+    size: Option<u16>,
     group: String,
     tags: BTreeMap<String, String>,
     sent: u64,
     replied: u64,
+    // what has a default here is not in the records of every version
+    #[serde(default)]
+    syn_acks: u64,
+    #[serde(default)]
+    resets: u64,
     lost: u64,
     lost_forward: u64,
     lost_reverse: u64,
     refused: u64,
+    #[serde(default)]
+    corrupted: u64,
+    #[serde(default)]
+    prohibited: u64,
+    #[serde(default)]
+    time_exceeded: u64,
+    #[serde(default)]
+    too_big: u64,
     unreachable: u64,
     late: u64,
     duplicates: u64,
@@ -69,6 +84,26 @@ pub struct OwnedRecord {
     not_sent: u64,
     clock_stepped: u64,
     stamps_missing: u64,
+    #[serde(default)]
+    class_reports: u64,
+    #[serde(default)]
+    dscp_changed_forward: u64,
+    #[serde(default)]
+    dscp_changed_reverse: u64,
+    #[serde(default)]
+    dscp_changed_either: u64,
+    #[serde(default)]
+    dscp_seen_forward: Option<u8>,
+    #[serde(default)]
+    dscp_seen_reverse: Option<u8>,
+    #[serde(default)]
+    dscp_seen_either: Option<u8>,
+    #[serde(default)]
+    ecn_marked_forward: u64,
+    #[serde(default)]
+    ecn_marked_reverse: u64,
+    #[serde(default)]
+    mtu: Option<u32>,
     local_drops: u64,
     rtt_ms: Option<StatisticsRecord>,
     ipdv_ms: Option<ExtremesRecord>,
@@ -79,6 +114,8 @@ pub struct OwnedRecord {
     flows: u32,
     flows_with_loss: u32,
     worst_flows: Vec<FlowRecord>,
+    #[serde(default)]
+    reporter: Option<IpAddr>,
     suspect: Vec<String>,
     stamps: StampsRecord,
     #[serde(default)]
@@ -138,6 +175,8 @@ fn flow(flow: FlowRecord) -> Result<FlowSummary, ParseError> {
         lost: flow.lost,
         lost_forward: flow.lost_forward,
         lost_reverse: flow.lost_reverse,
+        dscp_changed_forward: flow.dscp_changed_forward,
+        dscp_changed_reverse: flow.dscp_changed_reverse,
         rtt: flow.rtt_ms.map(extremes),
     })
 }
@@ -147,10 +186,16 @@ impl OwnedRecord {
         let counts = [
             ("sent", self.sent),
             ("replied", self.replied),
+            ("syn_acks", self.syn_acks),
+            ("resets", self.resets),
             ("lost", self.lost),
             ("lost_forward", self.lost_forward),
             ("lost_reverse", self.lost_reverse),
+            ("corrupted", self.corrupted),
             ("refused", self.refused),
+            ("prohibited", self.prohibited),
+            ("time_exceeded", self.time_exceeded),
+            ("too_big", self.too_big),
             ("unreachable", self.unreachable),
             ("late", self.late),
             ("duplicates", self.duplicates),
@@ -160,27 +205,58 @@ impl OwnedRecord {
             ("clock_stepped", self.clock_stepped),
             ("stamps_missing", self.stamps_missing),
             ("local_drops", self.local_drops),
+            ("class_reports", self.class_reports),
+            ("dscp_changed_forward", self.dscp_changed_forward),
+            ("dscp_changed_reverse", self.dscp_changed_reverse),
+            ("dscp_changed_either", self.dscp_changed_either),
+            ("ecn_marked_forward", self.ecn_marked_forward),
+            ("ecn_marked_reverse", self.ecn_marked_reverse),
         ];
         if let Some((key, count)) = counts.into_iter().find(|(_, count)| *count > MOST) {
             return Err(wrong(key, count, "above 2^53"));
         }
-        let answered = self.refused + self.unreachable;
-        let without_answer = self.lost.checked_sub(answered);
+        let reported = self.refused + self.prohibited + self.time_exceeded + self.unreachable;
+        let known = reported + self.corrupted + self.too_big;
+        let without_answer = self.lost.checked_sub(known);
         Ok(Counts {
             sent: self.sent + self.send_failed,
             replied: self.replied,
-            lost: without_answer.ok_or_else(|| wrong("lost", self.lost, "less than refused + unreachable"))?,
+            syn_acks: self.syn_acks,
+            resets: self.resets,
+            lost: without_answer.ok_or_else(|| wrong("lost", self.lost, "less than its parts"))?,
             lost_forward: self.lost_forward,
             lost_reverse: self.lost_reverse,
             late: self.late,
             duplicates: self.duplicates,
             reordered: self.reordered,
+            corrupted: self.corrupted,
             refused: self.refused,
+            prohibited: self.prohibited,
+            time_exceeded: self.time_exceeded,
+            too_big: self.too_big,
             unreachable: self.unreachable,
             send_failed: self.send_failed,
             not_sent: self.not_sent,
             clock_stepped: self.clock_stepped,
             stamps_missing: self.stamps_missing,
+            class_reports: self.class_reports,
+            dscp_changed_forward: self.dscp_changed_forward,
+            dscp_changed_reverse: self.dscp_changed_reverse,
+            dscp_changed_either: self.dscp_changed_either,
+            ecn_marked_forward: self.ecn_marked_forward,
+            ecn_marked_reverse: self.ecn_marked_reverse,
+        })
+    }
+}
+
+impl OwnedRecord {
+    fn seen(&self) -> Result<Seen, ParseError> {
+        let seen = |key, dscp: Option<u8>| dscp.map(|dscp| class(key, dscp)).transpose();
+        Ok(Seen {
+            dscp_forward: seen("dscp_seen_forward", self.dscp_seen_forward)?,
+            dscp_reverse: seen("dscp_seen_reverse", self.dscp_seen_reverse)?,
+            dscp_either: seen("dscp_seen_either", self.dscp_seen_either)?,
+            mtu: self.mtu,
         })
     }
 }
@@ -190,12 +266,14 @@ impl TryFrom<OwnedRecord> for Summary {
 
     fn try_from(record: OwnedRecord) -> Result<Summary, ParseError> {
         let counts = record.counts()?;
+        let seen = record.seen()?;
         let method = method_of(&record.method);
         let path = Path {
             src: record.src_ip,
             dst: record.dst_ip,
             method: method.ok_or_else(|| wrong("method", &record.method, "no method of this version"))?,
             dscp: class("dscp", record.dscp)?,
+            size: record.size,
             group: record.group,
             tags: Arc::new(record.tags),
         };
@@ -218,6 +296,8 @@ impl TryFrom<OwnedRecord> for Summary {
             flows: record.flows,
             flows_with_loss: record.flows_with_loss,
             worst_flows: record.worst_flows.into_iter().map(flow).collect::<Result<_, _>>()?,
+            reporter: record.reporter,
+            seen,
             // a suspicion of a later version cannot be named here; the summary is worth more than its name
             suspect: record.suspect.iter().filter_map(|name| suspicion_of(name)).collect(),
         })
@@ -263,6 +343,44 @@ mod tests {
     }
 
     #[test]
+    fn what_older_versions_did_not_count_is_none() {
+        let older = r#"{
+            "start": "2024-02-29T12:30:00.000000000Z", "end": "2024-02-29T12:30:30.000000001Z", "interval": 7,
+            "src_ip": "10.0.0.1", "dst_ip": "10.0.0.2", "method": "udp", "dscp": 46, "group": "far",
+            "tags": {"dst_metro": "fra"}, "sent": 100, "replied": 90, "lost": 10, "loss_percent": 10.0,
+            "lost_forward": 2, "lost_reverse": 1, "refused": 3, "unreachable": 2, "late": 12, "duplicates": 13,
+            "reordered": 14, "send_failed": 1, "not_sent": 15, "clock_stepped": 16, "stamps_missing": 17,
+            "local_drops": 18, "rtt_ms": null, "ipdv_ms": null, "owd_forward_ms": null, "owd_reverse_ms": null,
+            "residence_ms": null, "lateness_ms": null, "flows": 16, "flows_with_loss": 4,
+            "worst_flows": [{
+                "source": "10.0.0.1:40000", "target": "10.0.0.2:8100", "dscp": 46, "sent": 8, "lost": 4,
+                "loss_percent": 50.0, "lost_forward": 2, "lost_reverse": 1, "rtt_ms": null
+            }],
+            "suspect": ["local_drops"], "stamps": {"sent_by": "kernel", "received_by": "user"}
+        }"#;
+        let Summary { path, counts, seen, worst_flows, reporter, .. } = parse(older.as_bytes()).expect("a summary");
+        let expected = Counts {
+            sent: 101,
+            replied: 90,
+            lost: 5,
+            lost_forward: 2,
+            lost_reverse: 1,
+            refused: 3,
+            unreachable: 2,
+            late: 12,
+            duplicates: 13,
+            reordered: 14,
+            send_failed: 1,
+            not_sent: 15,
+            clock_stepped: 16,
+            stamps_missing: 17,
+            ..Counts::default()
+        };
+        assert_eq!((counts, seen, path.size, reporter), (expected, Seen::default(), None, None));
+        assert_eq!((worst_flows[0].dscp_changed_forward, worst_flows[0].dscp_changed_reverse), (0, 0));
+    }
+
+    #[test]
     fn values_that_cannot_be() {
         let object = serde_json::to_value(SummaryRecord::from(&samples::full())).expect("JSON");
         let with = |key: &str, value: Value| {
@@ -274,7 +392,7 @@ mod tests {
             ("method", json!("pigeon"), "method: pigeon is no method"),
             ("dscp", json!(64), "dscp: 64 is above 63"),
             ("start", json!("yesterday"), "start: yesterday is no time"),
-            ("lost", json!(4), "lost: 4 is less than refused + unreachable"),
+            ("lost", json!(4), "lost: 4 is less than its parts"),
             ("sent", json!(u64::MAX), "sent: 18446744073709551615 is above 2^53"),
             ("sent", json!(-1), "invalid value"),
             ("sent", Value::Null, "invalid type"),
@@ -301,7 +419,7 @@ mod tests {
 
     prop_compose! {
         fn a_summary()(
-            counts in prop::array::uniform13(0u64..1 << 50),
+            counts in prop::array::uniform25(0u64..1 << 50),
             statistics in prop::array::uniform2(prop::option::of(a_statistics())),
             extremes in prop::array::uniform5(prop::option::of(an_extremes())),
             addresses in prop::array::uniform4(any::<IpAddr>()),
@@ -316,19 +434,26 @@ mod tests {
         ) -> Summary {
             use Suspicion::*;
             let stamp = |index: usize| [StampSource::Hardware, StampSource::Kernel, StampSource::User][index];
-            let [replied, lost, lost_forward, lost_reverse, late, duplicates, reordered, refused, unreachable,
-                send_failed, not_sent, clock_stepped, stamps_missing] = counts;
+            let [replied, syn_acks, resets, lost, lost_forward, lost_reverse, late, duplicates, reordered, refused, prohibited, time_exceeded,
+                unreachable, send_failed, not_sent, clock_stepped, stamps_missing, corrupted, too_big, class_reports, dscp_changed_forward,
+                dscp_changed_reverse, dscp_changed_either, ecn_marked_forward, ecn_marked_reverse] = counts;
             let counts = Counts {
-                sent: (replied + lost + send_failed) & ((1 << 53) - 1) | send_failed, replied, lost: lost >> 1,
-                lost_forward, lost_reverse, late, duplicates, reordered, refused, unreachable,
-                send_failed, not_sent, clock_stepped, stamps_missing,
+                sent: (replied + lost + send_failed) & ((1 << 53) - 1) | send_failed, replied, syn_acks, resets, lost: lost >> 1,
+                lost_forward, lost_reverse, late, duplicates, reordered, refused, prohibited, time_exceeded, unreachable,
+                send_failed, not_sent, clock_stepped, stamps_missing, corrupted, too_big, class_reports, dscp_changed_forward,
+                dscp_changed_reverse, dscp_changed_either, ecn_marked_forward, ecn_marked_reverse,
             };
             let mut path = (*samples::path(&[])).clone();
             (path.src, path.dst, path.group, path.dscp) = (addresses[0], addresses[1], group, Dscp(dscp));
             path.tags = Arc::new(tags);
+            path.size = stamps[1].map(|size| size as u16);
+            let seen = Seen {
+                dscp_forward: stamps[0].map(|_| Dscp(dscp)), dscp_reverse: stamps[1].map(|_| Dscp(63 - dscp)),
+                dscp_either: stamps[1].map(|_| Dscp(dscp)), mtu: stamps[0].map(|_| flows),
+            };
             let flow = FlowSummary {
                 source: SocketAddr::new(addresses[2], ports[0]), target: SocketAddr::new(addresses[3], ports[1]),
-                dscp: Dscp(dscp), sent: replied, lost, lost_forward, lost_reverse, rtt: extremes[4],
+                dscp: Dscp(dscp), sent: replied, lost, lost_forward, lost_reverse, dscp_changed_forward, dscp_changed_reverse, rtt: extremes[4],
             };
             Summary {
                 path: Arc::new(path), interval, start: Wall(times[0]), end: Wall(times[1]), counts,
@@ -336,6 +461,7 @@ mod tests {
                 ipdv: extremes[0], owd_forward: extremes[1], owd_reverse: extremes[2], residence: extremes[3],
                 rtt_histogram: histogram, sent_by: stamps[0].map(stamp), received_by: stamps[1].map(stamp),
                 local_drops: late, flows, flows_with_loss, worst_flows: vec![flow],
+                reporter: stamps[0].map(|_| addresses[1]), seen,
                 suspect: suspect.into_iter().map(|i| [LocalDrops, NotSent, StampsLost, ClockStep, TallyDropped][i]).collect(),
             }
         }
@@ -353,7 +479,7 @@ mod tests {
         }
 
         #[test]
-        fn any_value_is_taken_or_refused(key in 0usize..40, number in any::<f64>(), text in ".{0,20}") {
+        fn any_value_is_taken_or_refused(key in 0usize..60, number in any::<f64>(), text in ".{0,20}") {
             let object = serde_json::to_value(SummaryRecord::with_histogram(&samples::full())).expect("JSON");
             let Some(name) = object.as_object().and_then(|object| object.keys().nth(key)).cloned() else { return Ok(()) };
             for value in [json!(number), json!(text), json!([]), json!({})] {

@@ -15,7 +15,7 @@ pub use super::parsed::{OwnedRecord, ParseError, parse};
 
 /// One summary, ready to be serialised. Times in milliseconds, counts in probes.
 ///
-/// `sent` = `replied` + `lost`; `refused` and `unreachable` are parts of `lost`, `send_failed` is
+/// `sent` = `replied` + `lost`; `corrupted` to `unreachable` are parts of `lost`, `send_failed` is
 /// not part of `sent`. Values that were not measured are `null`.
 #[derive(Clone, Debug, Serialize)]
 pub struct SummaryRecord<'a> {
@@ -33,6 +33,8 @@ pub struct SummaryRecord<'a> {
     pub method: &'static str,
     /// Class, 0 to 63.
     pub dscp: u8,
+    /// Bytes of payload, where the configuration names several sizes.
+    pub size: Option<u16>,
     /// The target's group.
     pub group: &'a str,
     /// The target's tags.
@@ -41,6 +43,10 @@ pub struct SummaryRecord<'a> {
     pub sent: u64,
     /// Probes replied to within the loss threshold.
     pub replied: u64,
+    /// Of `replied`: by a SYN-ACK.
+    pub syn_acks: u64,
+    /// Of `replied`: by a RST.
+    pub resets: u64,
     /// Probes that left and brought no reply within the loss threshold.
     pub lost: u64,
     /// 100 · `lost` / `sent`; 0 when nothing was sent.
@@ -49,8 +55,16 @@ pub struct SummaryRecord<'a> {
     pub lost_forward: u64,
     /// Of `lost`: known to be lost on the way back.
     pub lost_reverse: u64,
+    /// Of `lost`: their reply came in time with a changed payload.
+    pub corrupted: u64,
     /// Of `lost`: answered by ICMP port unreachable.
     pub refused: u64,
+    /// Of `lost`: answered by an ICMP error that says forbidden.
+    pub prohibited: u64,
+    /// Of `lost`: answered by ICMP time exceeded.
+    pub time_exceeded: u64,
+    /// Of `lost`: larger than what a link carries.
+    pub too_big: u64,
     /// Of `lost`: answered by another ICMP error.
     pub unreachable: u64,
     /// Replies after the loss threshold; their probes are in `lost`.
@@ -67,6 +81,26 @@ pub struct SummaryRecord<'a> {
     pub clock_stepped: u64,
     /// Replies without a round trip because the transmit stamp never came.
     pub stamps_missing: u64,
+    /// Of `replied`: the reflector says which class reached it.
+    pub class_reports: u64,
+    /// Of `replied`: the probe's DSCP was changed on the way to the reflector.
+    pub dscp_changed_forward: u64,
+    /// Of `replied`: the reply's DSCP was changed on the way back.
+    pub dscp_changed_reverse: u64,
+    /// Of `replied`: came back in another class; which way changed it is not known.
+    pub dscp_changed_either: u64,
+    /// The last DSCP that reached the reflector in place of `dscp`.
+    pub dscp_seen_forward: Option<u8>,
+    /// The last DSCP that came back in place of the one the reply left with.
+    pub dscp_seen_reverse: Option<u8>,
+    /// The last DSCP of `dscp_changed_either`.
+    pub dscp_seen_either: Option<u8>,
+    /// Of `replied`: the probe was marked as having met congestion.
+    pub ecn_marked_forward: u64,
+    /// Of `replied`: the reply was.
+    pub ecn_marked_reverse: u64,
+    /// The MTU last told with a probe that was too big, bytes.
+    pub mtu: Option<u32>,
     /// Datagrams dropped by the prober's own sockets.
     pub local_drops: u64,
     /// Round-trip time without the reflector's residence time.
@@ -87,6 +121,8 @@ pub struct SummaryRecord<'a> {
     pub flows_with_loss: u32,
     /// The worst flows, most lost first.
     pub worst_flows: Vec<FlowRecord>,
+    /// The node that sent the last ICMP error.
+    pub reporter: Option<IpAddr>,
     /// Why the numbers may be the prober's own doing; empty when sound.
     pub suspect: Vec<&'static str>,
     /// Where the round trips' timestamps were taken.
@@ -149,6 +185,12 @@ pub struct FlowRecord {
     pub lost_forward: u64,
     /// Of `lost`: reverse, where known.
     pub lost_reverse: u64,
+    /// Probes whose DSCP was changed on the way to the reflector.
+    #[serde(default)]
+    pub dscp_changed_forward: u64,
+    /// Replies whose DSCP was changed on the way back.
+    #[serde(default)]
+    pub dscp_changed_reverse: u64,
     /// Round-trip time.
     pub rtt_ms: Option<ExtremesRecord>,
 }
@@ -201,6 +243,8 @@ impl From<&FlowSummary> for FlowRecord {
             loss_percent: flow_loss_percent(flow),
             lost_forward: flow.lost_forward,
             lost_reverse: flow.lost_reverse,
+            dscp_changed_forward: flow.dscp_changed_forward,
+            dscp_changed_reverse: flow.dscp_changed_reverse,
             rtt_ms: flow.rtt.as_ref().map(ExtremesRecord::from),
         }
     }
@@ -251,15 +295,22 @@ impl<'a> From<&'a Summary> for SummaryRecord<'a> {
             dst_ip: s.path.dst,
             method: method_name(s.path.method),
             dscp: s.path.dscp.0,
+            size: s.path.size,
             group: &s.path.group,
             tags: &s.path.tags,
             sent: s.counts.left(),
             replied: s.counts.replied,
+            syn_acks: s.counts.syn_acks,
+            resets: s.counts.resets,
             lost: s.counts.unanswered(),
             loss_percent: s.counts.loss_percent(),
             lost_forward: s.counts.lost_forward,
             lost_reverse: s.counts.lost_reverse,
+            corrupted: s.counts.corrupted,
             refused: s.counts.refused,
+            prohibited: s.counts.prohibited,
+            time_exceeded: s.counts.time_exceeded,
+            too_big: s.counts.too_big,
             unreachable: s.counts.unreachable,
             late: s.counts.late,
             duplicates: s.counts.duplicates,
@@ -268,6 +319,16 @@ impl<'a> From<&'a Summary> for SummaryRecord<'a> {
             not_sent: s.counts.not_sent,
             clock_stepped: s.counts.clock_stepped,
             stamps_missing: s.counts.stamps_missing,
+            class_reports: s.counts.class_reports,
+            dscp_changed_forward: s.counts.dscp_changed_forward,
+            dscp_changed_reverse: s.counts.dscp_changed_reverse,
+            dscp_changed_either: s.counts.dscp_changed_either,
+            dscp_seen_forward: s.seen.dscp_forward.map(|dscp| dscp.0),
+            dscp_seen_reverse: s.seen.dscp_reverse.map(|dscp| dscp.0),
+            dscp_seen_either: s.seen.dscp_either.map(|dscp| dscp.0),
+            ecn_marked_forward: s.counts.ecn_marked_forward,
+            ecn_marked_reverse: s.counts.ecn_marked_reverse,
+            mtu: s.seen.mtu,
             local_drops: s.local_drops,
             rtt_ms: s.rtt.as_ref().map(StatisticsRecord::from),
             ipdv_ms: s.ipdv.as_ref().map(ExtremesRecord::from),
@@ -278,6 +339,7 @@ impl<'a> From<&'a Summary> for SummaryRecord<'a> {
             flows: s.flows,
             flows_with_loss: s.flows_with_loss,
             worst_flows: s.worst_flows.iter().map(FlowRecord::from).collect(),
+            reporter: s.reporter,
             suspect: s.suspect.iter().map(|&reason| suspicion_name(reason)).collect(),
             stamps: StampsRecord::of(s),
             rtt_histogram: None,
@@ -314,6 +376,7 @@ pub(crate) mod samples {
             dst: [10, 0, 0, 2].into(),
             method: MethodKind::Udp,
             dscp: Dscp(46),
+            size: None,
             group: "far".into(),
             tags: Arc::new(tags.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()),
         })
@@ -352,18 +415,30 @@ pub(crate) mod samples {
             counts: Counts {
                 sent: 101,
                 replied: 90,
-                lost: 5,
+                syn_acks: 60,
+                resets: 30,
+                lost: 3,
                 lost_forward: 2,
                 lost_reverse: 1,
                 late: 12,
                 duplicates: 13,
                 reordered: 14,
-                refused: 3,
+                corrupted: 1,
+                refused: 1,
+                prohibited: 1,
+                time_exceeded: 1,
+                too_big: 1,
                 unreachable: 2,
                 send_failed: 1,
                 not_sent: 15,
                 clock_stepped: 16,
                 stamps_missing: 17,
+                class_reports: 24,
+                dscp_changed_forward: 19,
+                dscp_changed_reverse: 20,
+                dscp_changed_either: 21,
+                ecn_marked_forward: 22,
+                ecn_marked_reverse: 23,
             },
             rtt: Some(statistics),
             ipdv: extremes(1),
@@ -385,8 +460,17 @@ pub(crate) mod samples {
                 lost: 4,
                 lost_forward: 2,
                 lost_reverse: 1,
+                dscp_changed_forward: 3,
+                dscp_changed_reverse: 5,
                 rtt: None,
             }],
+            reporter: Some([192, 0, 2, 9].into()),
+            seen: Seen {
+                dscp_forward: Some(Dscp(0)),
+                dscp_reverse: Some(Dscp(8)),
+                dscp_either: Some(Dscp(10)),
+                mtu: Some(1400),
+            },
             suspect: vec![Suspicion::LocalDrops, Suspicion::NotSent],
         }
     }
@@ -406,6 +490,8 @@ pub(crate) mod samples {
             received_by: None,
             lateness: None,
             worst_flows: vec![],
+            reporter: None,
+            seen: Seen::default(),
             suspect: vec![],
             ..full()
         }
@@ -430,16 +516,21 @@ mod tests {
         let mut expected: Value = serde_json::from_str(
             r#"{
                 "start": "2024-02-29T12:30:00.000000000Z", "end": "2024-02-29T12:30:30.000000001Z", "interval": 7,
-                "src_ip": "10.0.0.1", "dst_ip": "10.0.0.2", "method": "udp", "dscp": 46, "group": "far",
+                "src_ip": "10.0.0.1", "dst_ip": "10.0.0.2", "method": "udp", "dscp": 46, "size": null, "group": "far",
                 "tags": {"dst_metro": "fra"},
-                "sent": 100, "replied": 90, "lost": 10, "loss_percent": 10.0, "lost_forward": 2, "lost_reverse": 1,
-                "refused": 3, "unreachable": 2, "late": 12, "duplicates": 13, "reordered": 14, "send_failed": 1,
+                "sent": 100, "replied": 90, "syn_acks": 60, "resets": 30, "lost": 10, "loss_percent": 10.0, "lost_forward": 2, "lost_reverse": 1,
+                "corrupted": 1, "refused": 1, "prohibited": 1, "time_exceeded": 1, "too_big": 1, "unreachable": 2, "late": 12, "duplicates": 13, "reordered": 14, "send_failed": 1,
                 "not_sent": 15, "clock_stepped": 16, "stamps_missing": 17, "local_drops": 18,
+                "class_reports": 24, "dscp_changed_forward": 19, "dscp_changed_reverse": 20, "dscp_changed_either": 21,
+                "dscp_seen_forward": 0, "dscp_seen_reverse": 8, "dscp_seen_either": 10,
+                "ecn_marked_forward": 22, "ecn_marked_reverse": 23, "mtu": 1400,
                 "flows": 16, "flows_with_loss": 4,
                 "worst_flows": [{
                     "source": "10.0.0.1:40000", "target": "10.0.0.2:8100", "dscp": 46, "sent": 8, "lost": 4,
-                    "loss_percent": 50.0, "lost_forward": 2, "lost_reverse": 1, "rtt_ms": null
+                    "loss_percent": 50.0, "lost_forward": 2, "lost_reverse": 1,
+                    "dscp_changed_forward": 3, "dscp_changed_reverse": 5, "rtt_ms": null
                 }],
+                "reporter": "192.0.2.9",
                 "suspect": ["local_drops", "not_sent"],
                 "stamps": {"sent_by": "kernel", "received_by": "user"}
             }"#,
@@ -464,6 +555,9 @@ mod tests {
             assert_eq!(value.get(key), Some(&Value::Null), "{key}");
         }
         assert_eq!(value["loss_percent"], 100.0);
+        for key in ["reporter", "dscp_seen_forward", "dscp_seen_reverse", "dscp_seen_either", "mtu", "size"] {
+            assert_eq!(value.get(key), Some(&Value::Null), "{key}");
+        }
         assert_eq!(value["suspect"], json!([]));
         assert_eq!(value["stamps"], json!({"sent_by": null, "received_by": null}));
     }
@@ -475,6 +569,8 @@ mod tests {
             MethodKind::Udp => 0,
             MethodKind::Llama => 1,
             MethodKind::LlamaPython => 2,
+            MethodKind::TcpSyn => 3,
+            MethodKind::Icmp => 4,
         };
         let suspicion = |suspicion| match suspicion {
             Suspicion::LocalDrops => 0,

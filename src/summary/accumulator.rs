@@ -4,8 +4,8 @@
 //! not known one by one, and percentiles of lateness cannot be joined. Read [`Accumulator`] first.
 
 use super::histogram::nearest_ranks;
-use super::{Counts, Extremes, FlowSummary, Path, Statistics, Summary, Suspicion};
-use crate::probe::shape::{Dscp, MethodKind};
+use super::{Counts, Extremes, FlowSummary, Path, PathKey, Seen, Statistics, Summary, Suspicion};
+use crate::probe::shape::Dscp;
 use crate::time::{StampSource, Wall};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -36,8 +36,10 @@ pub struct Accumulator {
     /// Local drops of `interval` so far.
     interval_drops: u64,
     /// Flows and most flows with loss in an interval, per path.
-    paths: BTreeMap<(IpAddr, IpAddr, MethodKind, Dscp), (u32, u32)>,
+    paths: BTreeMap<PathKey, (u32, u32)>,
     flows: BTreeMap<(SocketAddr, SocketAddr, Dscp), FlowSummary>,
+    reporter: Option<IpAddr>,
+    seen: Seen,
     suspect: BTreeSet<Suspicion>,
 }
 
@@ -85,12 +87,13 @@ impl Accumulator {
             });
         }
         self.interval = summary.interval;
-        let path = &summary.path;
-        let flows = self.paths.entry((path.src, path.dst, path.method, path.dscp)).or_default();
+        let flows = self.paths.entry(summary.path.key()).or_default();
         *flows = (flows.0.max(summary.flows), flows.1.max(summary.flows_with_loss));
         for flow in &summary.worst_flows {
             self.add_flow(flow);
         }
+        self.reporter = summary.reporter.or(self.reporter);
+        self.seen = self.seen.followed_by(summary.seen);
         self.suspect.extend(&summary.suspect);
     }
 
@@ -100,6 +103,8 @@ impl Accumulator {
             lost: 0,
             lost_forward: 0,
             lost_reverse: 0,
+            dscp_changed_forward: 0,
+            dscp_changed_reverse: 0,
             rtt: None,
             ..flow.clone()
         });
@@ -107,6 +112,8 @@ impl Accumulator {
         known.lost += flow.lost;
         known.lost_forward += flow.lost_forward;
         known.lost_reverse += flow.lost_reverse;
+        known.dscp_changed_forward += flow.dscp_changed_forward;
+        known.dscp_changed_reverse += flow.dscp_changed_reverse;
         join(&mut known.rtt, flow.rtt);
     }
 
@@ -154,6 +161,8 @@ impl Accumulator {
             flows: self.paths.values().map(|(flows, _)| flows).sum(),
             flows_with_loss: listed_with_loss.max(self.paths.values().map(|(_, with_loss)| with_loss).sum()),
             worst_flows,
+            reporter: self.reporter,
+            seen: self.seen,
             suspect: self.suspect.iter().copied().collect(),
         })
     }
@@ -182,6 +191,7 @@ fn worst_lateness(a: &Statistics, b: &Statistics, same_interval: bool) -> Statis
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::shape::MethodKind;
     use crate::summary::histogram::Bucket;
     use proptest::prelude::*;
     use std::net::Ipv4Addr;
@@ -206,6 +216,7 @@ mod tests {
                 dst: IpAddr::V4(Ipv4Addr::new(127, 0, 0, dst)),
                 method: MethodKind::Udp,
                 dscp: Dscp(0),
+                size: None,
                 group: String::new(),
                 tags: Arc::default(),
             }),
@@ -233,8 +244,12 @@ mod tests {
                 lost: 1,
                 lost_forward: 1,
                 lost_reverse: 0,
+                dscp_changed_forward: 0,
+                dscp_changed_reverse: 0,
                 rtt: None,
             }],
+            reporter: None,
+            seen: Default::default(),
             suspect: vec![Suspicion::LocalDrops],
         }
     }

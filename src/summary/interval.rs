@@ -286,6 +286,8 @@ impl Coverage {
                 lost: u64::from(flow.unanswered),
                 lost_forward: u64::from(flow.lost_forward),
                 lost_reverse: u64::from(flow.lost_reverse),
+                dscp_changed_forward: u64::from(flow.dscp_changed_forward),
+                dscp_changed_reverse: u64::from(flow.dscp_changed_reverse),
                 rtt: flow.rtt(),
             }
         });
@@ -308,6 +310,8 @@ impl Coverage {
             flows,
             flows_with_loss: merge.flows_with_loss,
             worst_flows: worst_flows.collect(),
+            reporter: tally.reporter,
+            seen: tally.seen,
             suspect: suspicions(&tally, team),
         }
     }
@@ -421,6 +425,7 @@ mod tests {
             dst: IpAddr::V4(Ipv4Addr::new(127, 0, 1, i)),
             method: MethodKind::Udp,
             dscp: Dscp(0),
+            size: None,
             group: "g".to_owned(),
             tags: Arc::default(),
         };

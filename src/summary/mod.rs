@@ -26,21 +26,50 @@ pub struct Path {
     pub method: MethodKind,
     /// In which class.
     pub dscp: Dscp,
+    /// Payload of its probes, bytes, where the configuration names several sizes to compare; else any.
+    pub size: Option<u16>,
     /// The target's group.
     pub group: String,
     /// The target's tags.
     pub tags: Arc<BTreeMap<String, String>>,
 }
 
+/// What makes two paths the same: group and tags may change with a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathKey {
+    /// Source address.
+    pub src: IpAddr,
+    /// Destination address.
+    pub dst: IpAddr,
+    /// How it is probed.
+    pub method: MethodKind,
+    /// In which class.
+    pub dscp: Dscp,
+    /// See [`Path::size`].
+    pub size: Option<u16>,
+}
+
+impl Path {
+    /// Its identity.
+    pub fn key(&self) -> PathKey {
+        PathKey { src: self.src, dst: self.dst, method: self.method, dscp: self.dscp, size: self.size }
+    }
+}
+
 /// Counts of one path (or one flow) in one interval.
 ///
-/// `sent` = `replied` + `lost` + `refused` + `unreachable` + `send_failed` once the interval is closed.
+/// `sent` = `replied` + `lost` + `corrupted` + `refused` + `prohibited` + `time_exceeded` + `too_big` + `unreachable` +
+/// `send_failed` once the interval is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Probes handed to the network.
     pub sent: u64,
     /// Probes replied to within the loss threshold.
     pub replied: u64,
+    /// Of `replied`: by a SYN-ACK.
+    pub syn_acks: u64,
+    /// Of `replied`: by a RST.
+    pub resets: u64,
     /// Probes without any answer within the loss threshold.
     pub lost: u64,
     /// Of `lost`: known to be lost on the way to the reflector.
@@ -53,8 +82,16 @@ pub struct Counts {
     pub duplicates: u64,
     /// Replies overtaken by a later probe's reply.
     pub reordered: u64,
+    /// Probes whose reply came in time with a changed payload.
+    pub corrupted: u64,
     /// Probes answered by ICMP port unreachable.
     pub refused: u64,
+    /// Probes answered by an ICMP error that says forbidden.
+    pub prohibited: u64,
+    /// Probes answered by ICMP time exceeded.
+    pub time_exceeded: u64,
+    /// Probes larger than what a link carries.
+    pub too_big: u64,
     /// Probes answered by another ICMP error.
     pub unreachable: u64,
     /// Probes the kernel did not take.
@@ -65,6 +102,18 @@ pub struct Counts {
     pub clock_stepped: u64,
     /// Replied probes without a round trip because their transmit stamp never came.
     pub stamps_missing: u64,
+    /// Of `replied`: the reflector says which class reached it.
+    pub class_reports: u64,
+    /// Of `replied`: the probe's DSCP was changed on the way to the reflector.
+    pub dscp_changed_forward: u64,
+    /// Of `replied`: the reply's DSCP was changed on the way back.
+    pub dscp_changed_reverse: u64,
+    /// Of `replied`: the reply has not the probe's DSCP, and which way changed it is not known.
+    pub dscp_changed_either: u64,
+    /// Of `replied`: the probe was marked as having met congestion (ECN).
+    pub ecn_marked_forward: u64,
+    /// Of `replied`: the reply was.
+    pub ecn_marked_reverse: u64,
 }
 
 impl Counts {
@@ -75,7 +124,12 @@ impl Counts {
 
     /// Probes that left and brought no reply: upstream's `lost`.
     pub fn unanswered(&self) -> u64 {
-        self.lost + self.refused + self.unreachable
+        self.lost + self.corrupted + self.too_big + self.reported()
+    }
+
+    /// Probes that an ICMP error came back for, other than that they are too big.
+    pub fn reported(&self) -> u64 {
+        self.refused + self.prohibited + self.time_exceeded + self.unreachable
     }
 
     /// Upstream's `loss`: percent of the probes that left, 0 when none did.
@@ -90,33 +144,57 @@ impl std::ops::AddAssign<&Counts> for Counts {
         let Counts {
             sent,
             replied,
+            syn_acks,
+            resets,
             lost,
             lost_forward,
             lost_reverse,
             late,
             duplicates,
             reordered,
+            corrupted,
             refused,
+            prohibited,
+            time_exceeded,
+            too_big,
             unreachable,
             send_failed,
             not_sent,
             clock_stepped,
             stamps_missing,
+            class_reports,
+            dscp_changed_forward,
+            dscp_changed_reverse,
+            dscp_changed_either,
+            ecn_marked_forward,
+            ecn_marked_reverse,
         } = other;
         self.sent += sent;
         self.replied += replied;
+        self.syn_acks += syn_acks;
+        self.resets += resets;
         self.lost += lost;
         self.lost_forward += lost_forward;
         self.lost_reverse += lost_reverse;
         self.late += late;
         self.duplicates += duplicates;
         self.reordered += reordered;
+        self.corrupted += corrupted;
         self.refused += refused;
+        self.prohibited += prohibited;
+        self.time_exceeded += time_exceeded;
+        self.too_big += too_big;
         self.unreachable += unreachable;
         self.send_failed += send_failed;
         self.not_sent += not_sent;
         self.clock_stepped += clock_stepped;
         self.stamps_missing += stamps_missing;
+        self.class_reports += class_reports;
+        self.dscp_changed_forward += dscp_changed_forward;
+        self.dscp_changed_reverse += dscp_changed_reverse;
+        self.dscp_changed_either += dscp_changed_either;
+        self.ecn_marked_forward += ecn_marked_forward;
+        self.ecn_marked_reverse += ecn_marked_reverse;
     }
 }
 
@@ -200,8 +278,37 @@ pub struct FlowSummary {
     pub lost_forward: u64,
     /// Of `lost`, reverse where known.
     pub lost_reverse: u64,
+    /// Probes whose DSCP was changed on the way to the reflector.
+    pub dscp_changed_forward: u64,
+    /// Replies whose DSCP was changed on the way back.
+    pub dscp_changed_reverse: u64,
     /// Round-trip time.
     pub rtt: Option<Extremes>,
+}
+
+/// What was seen last of things that are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The DSCP that reached the reflector in place of the one sent.
+    pub dscp_forward: Option<Dscp>,
+    /// The DSCP that came back in place of the one the reply left with.
+    pub dscp_reverse: Option<Dscp>,
+    /// The DSCP that came back in place of the probe's, where the way that changed it is not known.
+    pub dscp_either: Option<Dscp>,
+    /// The MTU told with a probe that was too big, bytes.
+    pub mtu: Option<u32>,
+}
+
+impl Seen {
+    /// What is newer of both, `other` being the newer.
+    pub fn followed_by(self, other: Seen) -> Seen {
+        Seen {
+            dscp_forward: other.dscp_forward.or(self.dscp_forward),
+            dscp_reverse: other.dscp_reverse.or(self.dscp_reverse),
+            dscp_either: other.dscp_either.or(self.dscp_either),
+            mtu: other.mtu.or(self.mtu),
+        }
+    }
 }
 
 /// One path in one interval.
@@ -243,6 +350,10 @@ pub struct Summary {
     pub flows_with_loss: u32,
     /// The worst flows, most lost first; at most [`WORST_FLOWS`].
     pub worst_flows: Vec<FlowSummary>,
+    /// The node that sent the last ICMP error.
+    pub reporter: Option<IpAddr>,
+    /// What else was seen last.
+    pub seen: Seen,
     /// Why the numbers may be the prober's own doing; empty when sound.
     pub suspect: Vec<Suspicion>,
 }

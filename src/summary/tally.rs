@@ -4,12 +4,15 @@
 //! per path, small counters per flow. Not responsible for what belongs to which interval (the worker
 //! routes records) nor for merging workers (see [`super::interval`]). Read [`Tally`] first.
 
-use super::Counts;
 use super::histogram::Pages;
+use super::{Counts, Seen};
 use crate::probe::IntervalId;
+use crate::probe::class::ClassChange;
+use crate::probe::method::AnswerKind;
 use crate::probe::outcome::{Direction, Outcome, Record, Singleton};
 use crate::time::StampSource;
 use hdrhistogram::Histogram;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Which paths and flows a worker's tallies cover: shared by all its tallies.
@@ -98,6 +101,10 @@ pub struct PathTally {
     pub sent_by: Option<StampSource>,
     /// Where T4 of `rtt` was taken: the farthest.
     pub received_by: Option<StampSource>,
+    /// The node that sent the last ICMP error.
+    pub reporter: Option<IpAddr>,
+    /// What else was seen last.
+    pub seen: Seen,
     touched: bool,
 }
 
@@ -114,12 +121,16 @@ pub struct FlowTally {
     pub rtt_count: u32,
     /// Probes handed to the network, without those the kernel did not take.
     pub sent: u32,
-    /// Of `sent`: lost, refused or unreachable.
+    /// Of `sent`: lost, or answered by an ICMP error.
     pub unanswered: u32,
     /// Of those: lost forward.
     pub lost_forward: u32,
     /// Of those: lost on the way back.
     pub lost_reverse: u32,
+    /// Probes whose DSCP was changed on the way to the reflector.
+    pub dscp_changed_forward: u32,
+    /// Replies whose DSCP was changed on the way back.
+    pub dscp_changed_reverse: u32,
 }
 
 impl FlowTally {
@@ -142,6 +153,8 @@ impl FlowTally {
         unanswered: 0,
         lost_forward: 0,
         lost_reverse: 0,
+        dscp_changed_forward: 0,
+        dscp_changed_reverse: 0,
     };
 }
 
@@ -249,6 +262,9 @@ impl Tally {
                 counts.replied += 1;
                 counts.reordered += u64::from(reordered);
             }
+            Outcome::AnsweredBy(AnswerKind::SynAck) => counts.syn_acks += 1,
+            Outcome::AnsweredBy(AnswerKind::Reset) => counts.resets += 1,
+            Outcome::AnsweredBy(AnswerKind::Reflected | AnswerKind::Echo) => {}
             Outcome::Measured(singleton) => {
                 let stamped = self.layout.stamped.get(path as usize).copied().unwrap_or(false);
                 if tally.measured(&singleton, stamped) {
@@ -276,14 +292,34 @@ impl Tally {
             }
             Outcome::Late => counts.late += 1,
             Outcome::Duplicate => counts.duplicates += 1,
+            Outcome::ClassReported => counts.class_reports += 1,
+            Outcome::ClassChanged(change) => tally.class_changed(&change, flow),
+            Outcome::Corrupted => {
+                counts.corrupted += 1;
+                flow.unanswered += 1;
+            }
             Outcome::Refused => {
                 counts.refused += 1;
                 flow.unanswered += 1;
             }
+            Outcome::Prohibited => {
+                counts.prohibited += 1;
+                flow.unanswered += 1;
+            }
+            Outcome::TimeExceeded => {
+                counts.time_exceeded += 1;
+                flow.unanswered += 1;
+            }
+            Outcome::TooBig => {
+                counts.too_big += 1;
+                flow.unanswered += 1;
+            }
+            Outcome::MtuTold(mtu) => tally.seen.mtu = Some(mtu),
             Outcome::Unreachable => {
                 counts.unreachable += 1;
                 flow.unanswered += 1;
             }
+            Outcome::Reported(by) => tally.reporter = Some(by),
             Outcome::SendFailed => {
                 counts.send_failed += 1;
                 flow.sent = flow.sent.saturating_sub(1);
@@ -360,6 +396,26 @@ impl PathTally {
         self.residence.add(&other.residence);
         self.sent_by = self.sent_by.max(other.sent_by);
         self.received_by = self.received_by.max(other.received_by);
+        self.reporter = other.reporter.or(self.reporter);
+        self.seen = self.seen.followed_by(other.seen);
+    }
+
+    #[cold]
+    fn class_changed(&mut self, change: &ClassChange, flow: &mut FlowTally) {
+        let counts = &mut self.counts;
+        counts.dscp_changed_forward += u64::from(change.forward.is_some());
+        counts.dscp_changed_reverse += u64::from(change.reverse.is_some());
+        counts.dscp_changed_either += u64::from(change.either.is_some());
+        counts.ecn_marked_forward += u64::from(change.marked_forward);
+        counts.ecn_marked_reverse += u64::from(change.marked_reverse);
+        flow.dscp_changed_forward += u32::from(change.forward.is_some());
+        flow.dscp_changed_reverse += u32::from(change.reverse.is_some());
+        self.seen = self.seen.followed_by(Seen {
+            dscp_forward: change.forward,
+            dscp_reverse: change.reverse,
+            dscp_either: change.either,
+            mtu: None,
+        });
     }
 
     /// Adds a round trip; false when its T1 is of a worse kind than the path's others.
@@ -396,6 +452,7 @@ pub(super) fn lateness_histogram() -> Histogram<u32> {
 mod tests {
     use super::*;
     use crate::probe::FlowId;
+    use crate::probe::shape::Dscp;
     use crate::time::Delay;
 
     fn layout() -> Arc<Layout> {
@@ -431,8 +488,8 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_takes_48_bytes() {
-        assert!(size_of::<FlowTally>() <= 48);
+    fn a_flow_takes_56_bytes() {
+        assert!(size_of::<FlowTally>() <= 56);
     }
 
     #[test]
@@ -441,6 +498,8 @@ mod tests {
             (0, Outcome::Sent),
             (1, Outcome::Sent),
             (0, Outcome::Replied { reordered: true }),
+            (0, Outcome::AnsweredBy(AnswerKind::SynAck)),
+            (0, Outcome::AnsweredBy(AnswerKind::Reset)),
             (0, Outcome::StampMissing),
             (0, Outcome::ClockStepped),
             (1, Outcome::Lost),
@@ -448,8 +507,26 @@ mod tests {
             (1, Outcome::LossDirected(Direction::Reverse)),
             (1, Outcome::Late),
             (0, Outcome::Duplicate),
+            (0, Outcome::Corrupted),
             (0, Outcome::Refused),
+            (0, Outcome::Prohibited),
+            (0, Outcome::TimeExceeded),
+            (0, Outcome::TooBig),
+            (0, Outcome::MtuTold(1400)),
+            (0, Outcome::ClassReported),
+            (
+                0,
+                Outcome::ClassChanged(ClassChange {
+                    forward: Some(Dscp(0)),
+                    reverse: Some(Dscp(8)),
+                    either: Some(Dscp(10)),
+                    marked_forward: true,
+                    marked_reverse: true,
+                }),
+            ),
+            (0, Outcome::ClassChanged(ClassChange { marked_reverse: true, ..ClassChange::default() })),
             (0, Outcome::Unreachable),
+            (0, Outcome::Reported([192, 0, 2, 9].into())),
             (0, Outcome::SendFailed),
             (0, Outcome::NotSent),
             (99, Outcome::Sent),
@@ -457,22 +534,43 @@ mod tests {
         let one_each = Counts {
             sent: 2,
             replied: 1,
+            syn_acks: 1,
+            resets: 1,
             lost: 1,
             lost_forward: 1,
             lost_reverse: 1,
             late: 1,
             duplicates: 1,
             reordered: 1,
+            corrupted: 1,
             refused: 1,
+            prohibited: 1,
+            time_exceeded: 1,
+            too_big: 1,
             unreachable: 1,
             send_failed: 1,
             not_sent: 1,
             clock_stepped: 1,
             stamps_missing: 1,
+            class_reports: 1,
+            dscp_changed_forward: 1,
+            dscp_changed_reverse: 1,
+            dscp_changed_either: 1,
+            ecn_marked_forward: 1,
+            ecn_marked_reverse: 2,
         };
         let paths: Vec<(u32, Counts)> = tally.paths().map(|(path, tally)| (path, tally.counts)).collect();
         assert_eq!(paths, [(0, one_each)]);
-        assert_eq!((tally.flows()[0].sent, tally.flows()[0].unanswered), (0, 2));
+        assert_eq!(tally.paths().next().and_then(|(_, path)| path.reporter), Some([192, 0, 2, 9].into()));
+        assert_eq!((tally.flows()[0].sent, tally.flows()[0].unanswered), (0, 6));
+        assert_eq!((tally.flows()[0].dscp_changed_forward, tally.flows()[0].dscp_changed_reverse), (1, 1));
+        let last = Seen {
+            dscp_forward: Some(Dscp(0)),
+            dscp_reverse: Some(Dscp(8)),
+            dscp_either: Some(Dscp(10)),
+            mtu: Some(1400),
+        };
+        assert_eq!(tally.paths().next().map(|(_, path)| path.seen), Some(last));
         assert_eq!((tally.flows()[1].sent, tally.flows()[1].unanswered), (1, 1));
         assert_eq!((tally.flows()[1].lost_forward, tally.flows()[1].lost_reverse), (1, 1));
     }

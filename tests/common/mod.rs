@@ -8,8 +8,10 @@
 // every test file compiles this on its own and uses its part of it
 #![allow(dead_code, clippy::unwrap_used, missing_docs, reason = "test support")]
 
+pub mod frames;
 pub mod netns;
 pub mod nft;
 pub mod process;
+pub mod relay;
 pub mod thread;
 pub mod topology;

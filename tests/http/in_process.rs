@@ -30,6 +30,7 @@ pub fn state(recent: Recent, reload: Option<Reload>, remote_reload: bool) -> Sta
         flows: Vec::new(),
         paths: Vec::new(),
         tests: Vec::new(),
+        syn_limit: None,
     };
     State {
         recent: Arc::new(recent),
@@ -48,6 +49,7 @@ fn summary(number: u32) -> Summary {
         dst: (0x0a01_0000 + number).to_be_bytes().into(),
         method: MethodKind::Udp,
         dscp: Dscp(0),
+        size: None,
         group: "far".into(),
         tags: Arc::default(),
     };
@@ -70,6 +72,8 @@ fn summary(number: u32) -> Summary {
         flows: 1,
         flows_with_loss: 0,
         worst_flows: Vec::new(),
+        reporter: None,
+        seen: Default::default(),
         suspect: Vec::new(),
     }
 }

@@ -43,13 +43,16 @@ fn counters(sinks: &Sinks) -> SinkSnapshot {
     sinks.counters()[0].snapshot()
 }
 
-/// Waits until the sink's counters are as `done` says, and gives them.
+/// Waits until the sink's counters are as `done` says, and gives them; for a minute at most in which nothing is delivered.
 fn wait_for(sinks: &Sinks, what: &str, done: impl Fn(&SinkSnapshot) -> bool) -> SinkSnapshot {
-    let begin = Instant::now();
+    let (mut begin, mut delivered) = (Instant::now(), 0);
     loop {
         let counters = counters(sinks);
         if done(&counters) {
             return counters;
+        }
+        if counters.delivered != delivered {
+            (begin, delivered) = (Instant::now(), counters.delivered);
         }
         assert!(begin.elapsed() < Duration::from_secs(60), "waited a minute for {what}: {counters:?}");
         std::thread::sleep(Duration::from_millis(5));
@@ -65,6 +68,7 @@ fn summary(n: u32, tags: &[(&str, &str)]) -> Summary {
             dst: "2001:db8::2".parse().expect("address"),
             method: MethodKind::Udp,
             dscp: Dscp(46),
+            size: None,
             group: "far".into(),
             tags: Arc::new(tags.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()),
         }),
@@ -101,8 +105,12 @@ fn summary(n: u32, tags: &[(&str, &str)]) -> Summary {
             lost: 10,
             lost_forward: 0,
             lost_reverse: 0,
+            dscp_changed_forward: 0,
+            dscp_changed_reverse: 0,
             rtt: None,
         }],
+        reporter: None,
+        seen: Default::default(),
         suspect: vec![Suspicion::NotSent],
     }
 }
@@ -119,6 +127,8 @@ fn silent(n: u32) -> Summary {
         sent_by: None,
         received_by: None,
         worst_flows: vec![],
+        reporter: None,
+        seen: Default::default(),
         suspect: vec![],
         ..summary(n, &[])
     }

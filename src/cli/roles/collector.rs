@@ -196,6 +196,12 @@ fn announce(plan: &Plan, collector: &Collector) {
     }
     let (paths, interval) = (several(plan.paths.len() as u64, "path"), plan.interval.as_secs_f64());
     tracing::info!("{paths}, a summary every {interval} s");
+    if let Some(limit) = plan.syn_limit {
+        tracing::info!("SYNs: at most {limit}/s to one target");
+    }
+    if let Some(echo) = collector.echo {
+        tracing::info!("ICMP echoes: over {echo}");
+    }
 }
 
 /// What went wrong in the prober itself, in one line.

@@ -7,7 +7,7 @@ use crate::cli::exit::Ended;
 use crate::cli::signals;
 use crate::collector::Options;
 use crate::config::System;
-use crate::config::plan::{Single, Target};
+use crate::config::plan::{Probes, Single, Target};
 use crate::probe::shape::{Dscp, MethodKind, Pacing, Shape, StampPolicy};
 use crate::reflector::{self, serve};
 use crate::sink::{Limits, Sinks};
@@ -66,14 +66,15 @@ pub fn demo(args: &DemoArgs, log: &LogArgs) -> Ended {
         source_ports: SOURCE_PORTS,
         cycles_per_second: args.rate / flows,
         pacing: Pacing::Periodic,
-        shape: Shape {
+        probes: Probes::of(Shape {
             port_name: String::new(),
             method: MethodKind::Udp,
             dscp: Dscp(0),
             size: 64,
             stamps: StampPolicy::Auto,
             key: None,
-        },
+            class_report: false,
+        }),
         bind: None,
         loss_threshold: LOSS_THRESHOLD.min(args.interval),
         interval: args.interval,

@@ -7,19 +7,47 @@ use crate::cli::ping::{self as view, Report};
 use crate::cli::samples::Samples;
 use crate::cli::{layout, ping_json, progress, signals};
 use crate::collector::{Collector, Options, samples};
-use crate::config::plan::{Plan, Single, Target};
+use crate::config::plan::{Plan, Probes, Single, Target};
 use crate::config::{Surroundings, System};
 use crate::probe::shape::{Pacing, Shape};
 use crate::summary::Summary;
 use crate::summary::accumulator::Accumulator;
 use anyhow::{Context, anyhow};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Intervals of a run: short enough for memory to stay small, long enough to cost nothing.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Intervals whose counts are kept one by one, for whoever looks for a pattern.
+const SECONDS: usize = 3600;
+
+/// What a run has measured so far.
+#[derive(Debug, Default)]
+struct Accumulated {
+    all: Accumulator,
+    /// Of each class and size, in the order of the plan's paths.
+    variants: Vec<Accumulator>,
+    /// Probes and replies of the first [`SECONDS`] intervals.
+    seconds: Vec<(u64, u64)>,
+}
+
+impl Accumulated {
+    /// Adds an interval's summaries, one per path.
+    fn add(&mut self, summaries: &[Summary]) {
+        self.variants.resize_with(summaries.len().max(self.variants.len()), Accumulator::new);
+        let mut second = (0, 0);
+        for (summary, variant) in summaries.iter().zip(&mut self.variants) {
+            self.all.add(summary);
+            variant.add(summary);
+            second = (second.0 + summary.counts.left(), second.1 + summary.counts.replied);
+        }
+        if self.seconds.len() < SECONDS {
+            self.seconds.push(second);
+        }
+    }
+}
 
 /// Measures one target once. [`Done::AllLost`] when nothing came back.
 ///
@@ -53,12 +81,12 @@ fn measure(args: &PingArgs, log: &LogArgs) -> Ended {
     if options.cores.len() > 1 {
         return Err(Failure::usage(anyhow!("--cores: {:?} given, a ping runs on one; name one CPU", options.cores)));
     }
-    let accumulated = Arc::new(Mutex::new(Accumulator::new()));
+    let accumulated = Arc::new(Mutex::new(Accumulated::default()));
     let deliver = {
         let accumulated = Arc::clone(&accumulated);
         move |summaries: Vec<Summary>| {
             let mut sum = accumulated.lock().unwrap_or_else(PoisonError::into_inner);
-            summaries.iter().for_each(|summary| sum.add(summary));
+            sum.add(&summaries);
         }
     };
     allow_sockets(plan.sources.len())?;
@@ -66,7 +94,7 @@ fn measure(args: &PingArgs, log: &LogArgs) -> Ended {
     let collector = Collector::start(&plan, &options, deliver)?;
     drop(options); // its end of the channel of samples
     tracing::debug!("{}", collector.features);
-    let io = io_word(collector.features.io);
+    let (io, echo) = (io_word(collector.features.io), collector.echo);
     let ports: Vec<u16> = collector.flow_sources.iter().map(SocketAddr::port).collect();
     let writer = taken.map(|(taken, file)| std::thread::spawn(move || write(&taken, file, &ports)));
     let bar = progress::Bar::new(args.probes(), log.quiet || args.json);
@@ -95,18 +123,21 @@ fn measure(args: &PingArgs, log: &LogArgs) -> Ended {
             tracing::warn!("--samples: {dropped} round trips are not in the file, it was too slow; lower --rate");
         }
     }
-    let sum = accumulated.lock().unwrap_or_else(PoisonError::into_inner);
+    let Accumulated { all: sum, variants, seconds } = &*accumulated.lock().unwrap_or_else(PoisonError::into_inner);
     let due = |summary: &Summary| summary.counts.left() + summary.counts.send_failed + summary.counts.not_sent > 0;
     let summary = sum.summary().filter(due).ok_or_else(|| anyhow!("stopped before the first probe was due"))?;
     let report = Report {
         host: &args.target.host,
         address,
-        size: args.payload(),
+        sizes: &args.payloads(),
         rate: args.rate,
         sending,
         io,
         summary: &summary,
+        variants: &variants.iter().filter_map(Accumulator::summary).collect::<Vec<_>>(),
         flows: &summary.worst_flows,
+        echo,
+        seconds,
     };
     exit::print(&if args.json {
         ping_json::report(&report)?
@@ -132,8 +163,13 @@ fn write(
 /// The address to probe: of the family asked for, and of the source's.
 fn resolve(args: &PingArgs) -> anyhow::Result<SocketAddr> {
     let host = &args.target.host;
-    if host.contains('%') {
-        return Err(anyhow!("{host}: addresses with a zone are not probed; name one that is routed"));
+    if let Some((ip, zone)) = host.split_once('%') {
+        let ip: Ipv6Addr = ip.parse().with_context(|| format!("{host}: only an IPv6 address has a zone"))?;
+        let zone = System.zone(zone).with_context(|| format!("{host}: {zone} is no interface of this host"))?;
+        if args.ipv4 {
+            return Err(anyhow!("{host} is IPv6, -4 asks for IPv4; drop one"));
+        }
+        return Ok(SocketAddrV6::new(ip, args.port(), 0, zone).into());
     }
     let wanted = |ip: &IpAddr| {
         !(args.ipv4 && ip.is_ipv6() || args.ipv6 && ip.is_ipv4())
@@ -148,19 +184,29 @@ fn resolve(args: &PingArgs) -> anyhow::Result<SocketAddr> {
 }
 
 fn plan(args: &PingArgs, address: SocketAddr) -> Result<Plan, Failure> {
+    let shape = Shape {
+        port_name: String::new(),
+        method: args.method(),
+        dscp: args.dscp.first().copied().unwrap_or_default(),
+        size: args.payloads().first().copied().unwrap_or_default(),
+        stamps: args.tx_timestamps,
+        key: key(args.key_file.as_deref())?.map(Arc::new),
+        class_report: false,
+    };
+    let probes = Probes {
+        shape,
+        classes: args.dscp.clone(),
+        sizes: args.payloads(),
+        verify: args.verify_dscp,
+        flow_labels: args.flow_label,
+    };
     let single = Single {
         targets: vec![Target { host: args.target.host.clone(), address, group: String::new(), tags: Arc::default() }],
         source_ports: args.source_ports,
-        cycles_per_second: args.rate / f64::from(args.source_ports),
+        cycles_per_second: args.rate
+            / (f64::from(args.source_ports) * (args.dscp.len() * args.payloads().len()) as f64),
         pacing: Pacing::Periodic,
-        shape: Shape {
-            port_name: String::new(),
-            method: args.method,
-            dscp: args.dscp,
-            size: args.payload(),
-            stamps: args.tx_timestamps,
-            key: key(args.key_file.as_deref())?.map(Arc::new),
-        },
+        probes,
         bind: args.source,
         loss_threshold: args.timeout,
         interval: INTERVAL,

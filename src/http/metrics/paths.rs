@@ -9,15 +9,14 @@
 use super::page::{Labels, Page};
 use super::tags::TagLabels;
 use crate::sink::record::method_name;
-use crate::summary::{Path, Summary};
+use crate::summary::{Counts, Path, Summary};
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Paths that become series; [`SERIES_PER_PATH`] each.
 pub const MOST_PATHS: usize = 10_000;
 /// Series of a path.
-pub const SERIES_PER_PATH: usize = 14;
+pub const SERIES_PER_PATH: usize = 21;
 
 /// What every path counts since it was first probed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -26,7 +25,24 @@ struct Totals {
     lost: u64,
     round_trips: u64,
     rtt_seconds: f64,
+    /// As in [`RARE`].
+    rare: [u64; RARE.len()],
 }
+
+/// What few paths ever count: metric, help, value of the label `way`, count.
+type Rare = (&'static str, &'static str, &'static str, fn(&Counts) -> u64);
+
+const CHANGED: &str = "Replied probes whose DSCP, or their replies', was changed on the way.";
+const MARKED: &str = "Replied probes, or their replies, marked as having met congestion.";
+const RARE: [Rare; 7] = [
+    ("llama_path_dscp_changed_total", CHANGED, "forward", |c| c.dscp_changed_forward),
+    ("llama_path_dscp_changed_total", CHANGED, "reverse", |c| c.dscp_changed_reverse),
+    ("llama_path_dscp_changed_total", CHANGED, "either", |c| c.dscp_changed_either),
+    ("llama_path_ecn_marked_total", MARKED, "forward", |c| c.ecn_marked_forward),
+    ("llama_path_ecn_marked_total", MARKED, "reverse", |c| c.ecn_marked_reverse),
+    ("llama_path_corrupted_total", "Of the lost: the reply had a changed payload.", "", |c| c.corrupted),
+    ("llama_path_too_big_total", "Of the lost: larger than what a link carries.", "", |c| c.too_big),
+];
 
 /// A path as of the latest interval.
 #[derive(Debug)]
@@ -67,11 +83,6 @@ impl Default for Paths {
     }
 }
 
-/// What makes two paths the same: tags and group may change with the configuration.
-fn identity(path: &Path) -> (IpAddr, IpAddr, &'static str, u8) {
-    (path.src, path.dst, method_name(path.method), path.dscp.0)
-}
-
 fn seconds(ns: f64) -> f64 {
     ns / 1e9
 }
@@ -90,6 +101,7 @@ impl Line {
                 lost: before.lost + lost,
                 round_trips: before.round_trips + round_trips,
                 rtt_seconds: before.rtt_seconds + rtt_sum,
+                rare: std::array::from_fn(|at| before.rare[at] + RARE[at].3(&summary.counts)),
             },
             sent,
             lost,
@@ -109,6 +121,10 @@ fn labels(path: &Path, tags: &TagLabels) -> Labels {
         ("dscp", &path.dscp.0.to_string()),
         ("group", &path.group),
     ]);
+    let fixed = match path.size {
+        Some(size) => fixed.with("size", &size.to_string()),
+        None => fixed,
+    };
     path.tags.iter().fold(fixed, |labels, (name, value)| match tags.get(name) {
         Some(label) => labels.with(label, value),
         None => labels,
@@ -137,13 +153,13 @@ impl Paths {
             (before.tags.clone(), HashMap::new())
         } else {
             let names = shown.iter().flat_map(|summary| summary.path.tags.keys().map(String::as_str));
-            let known = before.lines.iter().map(|line| (identity(&line.path), line.totals));
+            let known = before.lines.iter().map(|line| (line.path.key(), line.totals));
             (TagLabels::of(names), known.collect())
         };
         let lines = shown.iter().enumerate().map(|(at, summary)| match same(at, &summary.path) {
             Some(line) if unchanged => Line::new(summary, Arc::clone(&line.labels), line.totals),
             _ => {
-                let totals = known.get(&identity(&summary.path)).copied().unwrap_or_default();
+                let totals = known.get(&summary.path.key()).copied().unwrap_or_default();
                 Line::new(summary, Arc::new(labels(&summary.path, &tags)), totals)
             }
         });
@@ -182,6 +198,17 @@ impl Paths {
         let help = "Mean absolute difference of successive round trips in the latest interval (RFC 3393).";
         let mut family = page.gauge("llama_path_ipdv_seconds", help);
         latest.lines.iter().for_each(|line| _ = family.put(&line.labels, line.ipdv));
+        let mut first = 0;
+        for family in RARE.chunk_by(|a, b| a.0 == b.0) {
+            let mut out = page.counter(family[0].0, family[0].1);
+            for line in &latest.lines {
+                for (rare, count) in family.iter().zip(&line.totals.rare[first..]) {
+                    let labels = Labels::clone(&line.labels);
+                    out.put(&if rare.2.is_empty() { labels } else { labels.with("way", rare.2) }, *count);
+                }
+            }
+            first += family.len();
+        }
         let help = "1 when the latest interval may show the prober's own shortcomings.";
         let mut family = page.gauge("llama_path_suspect", help);
         latest.lines.iter().for_each(|line| _ = family.put(&line.labels, line.suspect));
@@ -193,7 +220,7 @@ mod tests {
     use super::*;
     use crate::http::metrics::page::Format;
     use crate::probe::shape::{Dscp, MethodKind};
-    use crate::summary::{Counts, Statistics};
+    use crate::summary::Statistics;
     use crate::time::Wall;
 
     fn path(last: u8, tags: &[(&str, &str)]) -> Arc<Path> {
@@ -202,6 +229,7 @@ mod tests {
             dst: [10, 0, 1, last].into(),
             method: MethodKind::Udp,
             dscp: Dscp(46),
+            size: None,
             group: "far".into(),
             tags: Arc::new(tags.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()),
         })
@@ -239,6 +267,8 @@ mod tests {
             flows: 1,
             flows_with_loss: 0,
             worst_flows: Vec::new(),
+            reporter: None,
+            seen: Default::default(),
             suspect: Vec::new(),
         }
     }
@@ -295,6 +325,25 @@ mod tests {
         paths.add(&[summary(&new_b, 0, 1), summary(&new_a, 3, 1)]);
         let back = page(&paths);
         assert!(lines(&back, "llama_path_probes_lost_total")[1].ends_with(" 3"), "{back}");
+    }
+
+    #[test]
+    fn what_is_rare_is_counted_by_way_and_size() {
+        let (paths, a, b) = (Paths::default(), path(1, &[]), Path { size: Some(9000), ..(*path(1, &[])).clone() });
+        let b = Arc::new(b);
+        let changed = |path, dscp_changed_reverse, too_big| {
+            let mut summary = summary(path, 0, 1);
+            (summary.counts.dscp_changed_reverse, summary.counts.too_big) = (dscp_changed_reverse, too_big);
+            summary
+        };
+        paths.add(&[changed(&a, 3, 0), changed(&b, 0, 7)]);
+        paths.add(&[changed(&a, 2, 0), changed(&b, 0, 0)]);
+        let shown = page(&paths);
+        let changed = lines(&shown, "llama_path_dscp_changed_total");
+        assert_eq!(changed.len(), 6);
+        assert!(changed[1].ends_with("group=\"far\",way=\"reverse\"} 5"), "{changed:?}");
+        let too_big = lines(&shown, "llama_path_too_big_total");
+        assert!(too_big[0].ends_with("group=\"far\"} 0") && too_big[1].ends_with("size=\"9000\"} 7"), "{too_big:?}");
     }
 
     #[test]

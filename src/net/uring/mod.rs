@@ -486,13 +486,18 @@ impl<'r> UringNetwork<'r> {
                 if message.is_payload_truncated() {
                     self.counters.truncated += 1;
                 } else if let Some(from) = address::decode(message.name_data()) {
-                    let reports = Reports::read(message.control_data());
+                    let mut reports = Reports::read(message.control_data());
                     if let Some(total) = reports.dropped {
                         self.counters.local_drops += self.drops.update(socket, total);
                     }
                     self.counters.unstamped += u64::from(reports.at.is_none());
-                    let datagram = reports.datagram(socket, from, message.payload_data(), now);
-                    on(&mut self.outbox, Event::Received(datagram));
+                    let opened = &self.outbox.sockets[usize::from(socket.0)];
+                    if let Some(payload) = reports.strip(opened, message.payload_data()) {
+                        let datagram = reports.datagram(socket, from, payload, now);
+                        on(&mut self.outbox, Event::Received(datagram));
+                    } else {
+                        self.counters.truncated += 1;
+                    }
                 }
             }
             self.buffers.give_back(id);

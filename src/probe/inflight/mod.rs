@@ -1,8 +1,8 @@
 //! The probes in flight: a ring indexed by sequence number, one loss threshold per ring.
 //!
 //! Responsible for turning departures, transmit stamps, replies, errors and the passing of time into
-//! [`Record`]s, so that `sent` = `replied` + `lost` + `refused` + `unreachable` + `send_failed` +
-//! in flight holds after every call ([`InFlight::totals`]). Not responsible for bytes (see
+//! [`Record`]s, so that `sent` = `replied` + `lost` + `corrupted` + `refused` + `prohibited` + `time_exceeded` + `too_big` +
+//! `unreachable` + `send_failed` + in flight holds after every call ([`InFlight::totals`]). Not responsible for bytes (see
 //! [`super::method`]), nor for who may answer whom: the caller compares a reply's sender with
 //! [`InFlight::flow_of`] first. Read [`InFlight`] and `slot::Slot` first.
 //!
@@ -52,8 +52,16 @@ pub struct Totals {
     pub replied: u64,
     /// Probes without an answer within the loss threshold.
     pub lost: u64,
+    /// Probes whose reply came with a changed payload.
+    pub corrupted: u64,
     /// Probes answered by ICMP port unreachable.
     pub refused: u64,
+    /// Probes answered by an ICMP error that says forbidden.
+    pub prohibited: u64,
+    /// Probes answered by ICMP time exceeded.
+    pub time_exceeded: u64,
+    /// Probes larger than what a link carries.
+    pub too_big: u64,
     /// Probes answered by another ICMP error.
     pub unreachable: u64,
     /// Probes the kernel did not take.
@@ -66,7 +74,8 @@ pub struct Totals {
 impl Totals {
     /// Probes that have ended, one way or another.
     pub fn ended(&self) -> u64 {
-        self.replied + self.lost + self.refused + self.unreachable + self.send_failed
+        let reported = self.refused + self.prohibited + self.time_exceeded + self.too_big + self.unreachable;
+        self.replied + self.lost + self.corrupted + reported + self.send_failed
     }
 }
 
@@ -328,6 +337,17 @@ impl InFlight {
         (slot.seq == seq.0 && slot.state != State::Empty).then_some(FlowId(slot.flow))
     }
 
+    /// The interval a remembered probe belongs to.
+    pub fn interval_of(&self, seq: Seq) -> Option<IntervalId> {
+        self.flow_of(seq)?;
+        Some(IntervalId(self.slot(seq.0).interval))
+    }
+
+    /// The number of the last probe that departed.
+    pub fn newest(&self) -> Seq {
+        Seq(self.head.wrapping_sub(1))
+    }
+
     /// The newest probe of a flow, when it is still in flight: whom an ICMP error without payload means.
     pub fn newest_of(&self, flow: FlowId) -> Option<Seq> {
         let newest = self.flows.get(flow.0 as usize)?.newest;
@@ -335,15 +355,19 @@ impl InFlight {
         (slot.seq == newest && slot.flow == flow.0 && slot.state == State::Waiting).then_some(Seq(newest))
     }
 
-    /// A send that failed, or an ICMP error: ends the probe with `outcome` (`SendFailed`, `Refused` or
-    /// `Unreachable`) if it is in flight. Returns false when it is not, or for another outcome.
+    /// A send that failed, an ICMP error, or a changed reply: ends the probe with `outcome` (`SendFailed`, `Corrupted`,
+    /// `Refused`, `Prohibited`, `TimeExceeded`, `TooBig` or `Unreachable`) if it is in flight. Returns false when it is not, or for another outcome.
     pub fn fail(&mut self, seq: Seq, outcome: Outcome, record: &mut impl FnMut(Record)) -> bool {
         if self.slot(seq.0).seq != seq.0 || self.slot(seq.0).state != State::Waiting {
             return false;
         }
         match outcome {
             Outcome::SendFailed => self.totals.send_failed += 1,
+            Outcome::Corrupted => self.totals.corrupted += 1,
             Outcome::Refused => self.totals.refused += 1,
+            Outcome::Prohibited => self.totals.prohibited += 1,
+            Outcome::TimeExceeded => self.totals.time_exceeded += 1,
+            Outcome::TooBig => self.totals.too_big += 1,
             Outcome::Unreachable => self.totals.unreachable += 1,
             _ => {
                 debug_assert!(false, "{outcome:?} is no failure");

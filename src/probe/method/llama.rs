@@ -60,7 +60,11 @@ impl Llama {
     #[inline]
     pub fn read(&self, bytes: &[u8]) -> Result<Reply, Unreadable> {
         let probe = go::Probe::parse(bytes).map_err(|_| Unreadable::Malformed)?;
-        signed(probe.signature).map(no_more).ok_or(Unreadable::Malformed)
+        let seq = signed(probe.signature).ok_or(Unreadable::Malformed)?;
+        if probe.padding.iter().any(|octet| *octet != 0) {
+            return Err(Unreadable::Corrupt(Some(seq)));
+        }
+        Ok(no_more(seq))
     }
 
     pub fn read_quoted(&self, bytes: &[u8]) -> Option<Seq> {
@@ -141,7 +145,8 @@ mod tests {
 
     fn method(method: MethodKind, size: u16) -> Method {
         let port_name = "test".into();
-        let shape = Shape { port_name, method, dscp: Dscp(46), size, stamps: StampPolicy::Off, key: None };
+        let shape =
+            Shape { port_name, method, dscp: Dscp(46), size, stamps: StampPolicy::Off, key: None, class_report: false };
         Method::new(&shape, 0xbeef)
     }
 

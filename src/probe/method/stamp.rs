@@ -5,11 +5,13 @@
 //! the base cannot be a TLV and are zeros, which a reflector sends back as they are (RFC 8762 §4.3).
 //! A padding TLV alone needs no HMAC TLV in authenticated mode (RFC 8972 §4.8).
 
-use super::{Reply, Unreadable};
+use super::{Reply, Unreadable, pattern};
 use crate::probe::Seq;
-use crate::probe::shape::Shape;
+use crate::probe::class::SentBack;
+use crate::probe::shape::{Dscp, Shape, report_len};
 use crate::time::Wall;
-use crate::wire::stamp::{ErrorEstimate, Mode, ReflectedPacket, Sender, SenderPacket, Signer, tlv};
+use crate::wire::stamp::tlv::{self, ClassOfService, Kind, flag};
+use crate::wire::stamp::{ErrorEstimate, Mode, ReflectedPacket, Sender, SenderPacket, Signer, digest};
 
 #[derive(Clone, Debug)]
 pub struct Stamp {
@@ -17,7 +19,13 @@ pub struct Stamp {
     clock: ErrorEstimate,
     template: Box<[u8]>,
     signer: Option<Signer>,
+    /// The TLVs are more than padding, so that with a key they have a digest of their own.
+    class_report: bool,
 }
+
+/// Octets of a Class of Service TLV, and of the TLVs' HMAC.
+const CLASS_LEN: usize = tlv::HEADER_LEN + ClassOfService::LEN;
+const HMAC_LEN: usize = tlv::HEADER_LEN + digest::LEN;
 
 impl Stamp {
     pub fn new(shape: &Shape, ssid: u16) -> Stamp {
@@ -28,8 +36,16 @@ impl Stamp {
         if let Ok(mut packet) = SenderPacket::new_checked(&mut template[..], mode) {
             Sender { seq: 0, timestamp: 0, error_estimate: clock, ssid }.emit(&mut packet);
         }
-        pad(&mut template[mode.base_len()..]);
-        Stamp { mode, clock, template, signer }
+        let (_, mut tail) = template.split_at_mut(mode.base_len());
+        let room = usize::from(report_len(signer.is_some())) - mode.base_len();
+        let class_report = shape.class_report && tail.len() >= room;
+        if class_report {
+            let (report, rest) = tail.split_at_mut(room);
+            ask_for_class(report, shape.dscp);
+            tail = rest;
+        }
+        pad(tail);
+        Stamp { mode, clock, template, signer, class_report }
     }
 
     pub fn with_clock(mut self, clock: ErrorEstimate) -> Stamp {
@@ -54,6 +70,11 @@ impl Stamp {
         }
         if let Some(signer) = &self.signer {
             signer.sign_base(probe);
+            if self.class_report {
+                let (_, tail) = probe.split_at_mut(self.mode.base_len());
+                let (class, hmac) = tail.split_at_mut(CLASS_LEN);
+                hmac[tlv::HEADER_LEN..HMAC_LEN].copy_from_slice(&signer.sign(&[&seq.0.to_be_bytes(), class]));
+            }
         }
         probe.len()
     }
@@ -71,14 +92,46 @@ impl Stamp {
         if reply.sender_timestamp() == 0 {
             return Err(Unreadable::Malformed);
         }
+        let seq = Seq(reply.sender_seq());
+        if !is_whole(bytes.get(self.mode.base_len()..).unwrap_or_default(), self.mode) {
+            return Err(Unreadable::Corrupt(Some(seq)));
+        }
         let estimate = reply.error_estimate();
         let instant = |raw| estimate.instant(raw).map_err(|_| Unreadable::Malformed);
         Ok(Reply {
-            seq: Seq(reply.sender_seq()),
+            seq,
             reflector_seq: Some(reply.seq()),
             received: instant(reply.receive_timestamp())?,
             sent: instant(reply.timestamp())?,
         })
+    }
+
+    /// With which class a reply that [`Stamp::read`] accepts was sent back.
+    #[inline]
+    pub fn sent_back(&self, reply: &Reply, bytes: &[u8]) -> SentBack {
+        let tail = bytes.get(self.mode.base_len()..).unwrap_or_default();
+        self.reported(reply, tail).unwrap_or(SentBack::Mirrored)
+    }
+
+    /// The reflector's report; `None` without one to believe. Reflectors that know no TLVs leave our flag U standing
+    /// (RFC 8972 §4).
+    fn reported(&self, reply: &Reply, tail: &[u8]) -> Option<SentBack> {
+        let (class, rest) = tail.split_at_checked(CLASS_LEN)?;
+        let [flags, number, 0, len, value @ ..] = class else { return None };
+        let understood = flags & (flag::UNRECOGNISED | flag::MALFORMED | flag::INTEGRITY) == 0;
+        if !understood || *number != Kind::ClassOfService.number() || usize::from(*len) != ClassOfService::LEN {
+            return None;
+        }
+        if let Some(signer) = &self.signer {
+            let hmac = tlv::walk(rest).next().filter(|found| found.kind == Kind::Hmac)?;
+            let digest = <&[u8; digest::LEN]>::try_from(hmac.value).ok()?;
+            if !signer.verify(&[&reply.reflector_seq?.to_be_bytes(), class], digest) {
+                return None;
+            }
+        }
+        let said = ClassOfService::parse(value)?;
+        let received = said.received_dscp << 2 | said.received_ecn;
+        Some(SentBack::Reported { received, honoured: said.reverse_path == 0 })
     }
 
     pub fn read_quoted(&self, bytes: &[u8]) -> Option<Seq> {
@@ -86,21 +139,40 @@ impl Stamp {
     }
 }
 
-/// Fills the tail with one Extra Padding TLV, if its header fits.
+/// Fills in a Class of Service TLV that asks for a reply in the probe's own class, and the header of the TLVs' HMAC if
+/// there is room for one.
+fn ask_for_class(report: &mut [u8], dscp: Dscp) {
+    let (class, hmac) = report.split_at_mut(CLASS_LEN);
+    tlv::emit_header(class, Kind::ClassOfService, ClassOfService::LEN as u16);
+    let asked = ClassOfService { wanted_dscp: dscp.0, ..ClassOfService::default() };
+    class[tlv::HEADER_LEN..].copy_from_slice(&asked.emit());
+    tlv::emit_header(hmac, Kind::Hmac, digest::LEN as u16);
+}
+
+/// Whether the padding in a reply's tail is what was sent; of padding that cannot be told to be ours, true.
 ///
-/// The value is pseudo-random as RFC 8972 §4.1 recommends (a link that compresses must not make long
-/// probes short), the same in every probe.
+/// A reflector may fill what it does not understand with octets of its own (RFC 8762 §4.3 lets TWAMP Light's do so),
+/// zeros often; where the TLV's header has come back, its octets should have, too.
+#[inline]
+fn is_whole(mut tail: &[u8], mode: Mode) -> bool {
+    if tail.get(1) == Some(&Kind::ClassOfService.number()) {
+        tail = tail.get(CLASS_LEN..).unwrap_or_default();
+        if mode == Mode::Authenticated {
+            tail = tail.get(HMAC_LEN..).unwrap_or_default();
+        }
+    }
+    let Some((header, value)) = tail.split_first_chunk::<{ tlv::HEADER_LEN }>() else { return true };
+    let [_, number, high, low] = *header;
+    let ours = number == Kind::ExtraPadding.number() && usize::from(u16::from_be_bytes([high, low])) == value.len();
+    !ours || pattern::holds(value) || value.iter().all(|octet| *octet == 0)
+}
+
+/// Fills the tail with one Extra Padding TLV, if its header fits.
 fn pad(tail: &mut [u8]) {
     let Some((header, value)) = tail.split_at_mut_checked(tlv::HEADER_LEN) else { return };
     // a size is u16, so the rest of it fits the TLV's length
     tlv::emit_header(header, tlv::Kind::ExtraPadding, value.len() as u16);
-    let mut state = 0x9e37_79b9_u32; // xorshift32, any seed but 0
-    for byte in value {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        *byte = (state >> 24) as u8;
-    }
+    pattern::fill(value);
 }
 
 #[cfg(test)]
@@ -122,6 +194,7 @@ mod tests {
             size,
             stamps: StampPolicy::Off,
             key: key.map(|key| Arc::new(Key(key.to_vec()))),
+            class_report: false,
         };
         Method::new(&shape, 0xbeef)
     }
@@ -191,6 +264,115 @@ mod tests {
                     assert_eq!((tlvs[0].value.len(), tlvs[0].malformed), (tail.len() - 4, false));
                 }
             }
+        }
+    }
+
+    /// A method that asks for reports, of class EF.
+    fn asking(size: u16, key: Option<&[u8]>) -> Method {
+        let shape = Shape {
+            port_name: "test".into(),
+            method: MethodKind::Udp,
+            dscp: Dscp(46),
+            size,
+            stamps: StampPolicy::Off,
+            key: key.map(|key| Arc::new(Key(key.to_vec()))),
+            class_report: true,
+        };
+        Method::new(&shape, 0xbeef)
+    }
+
+    /// As a reflector of ours answers that received the probe with this byte, and refuses the class or not.
+    fn answered(probe: &[u8], key: Option<&[u8]>, received: u8, refuses: bool) -> Vec<u8> {
+        use crate::reflector::responder::{Arrival, DscpSet, Responder, Setup};
+        let dscps = if refuses { DscpSet(1) } else { DscpSet::ALL };
+        let mut responder = Responder::new(Setup { signer: key.map(Signer::new), dscps, ..Setup::default() });
+        let arrival = Arrival {
+            bytes: probe,
+            from: ([192, 0, 2, 1], 40_000).into(),
+            to: None,
+            local_port: 862,
+            received: NOW,
+            traffic_class: Some(received),
+            hop_limit: None,
+        };
+        let mut out = vec![0xa5; probe.len()];
+        let reply = responder.respond(crate::time::Monotonic(0), &arrival, NOW, &mut out).unwrap();
+        assert_eq!(reply.len, probe.len());
+        out
+    }
+
+    fn sent_back(method: &Method, bytes: &[u8]) -> SentBack {
+        let ip = std::net::Ipv4Addr::LOCALHOST.into();
+        method.read_answer(&crate::probe::method::Arrived { from: ip, to: ip }, bytes).unwrap().sent_back
+    }
+
+    #[test]
+    fn a_report_is_asked_for_where_there_is_room() {
+        for (key, room) in [(None, 52), (Some(&b"secret"[..]), 140)] {
+            assert_eq!(report_len(key.is_some()), room);
+            for size in room - 10..room + 20 {
+                let bytes = probe(&asking(size, key), 1);
+                let base = if key.is_some() { 112 } else { 44 };
+                let found: Vec<_> = tlv::walk(&bytes[base..]).map(|found| found.kind).collect();
+                assert_eq!(found.contains(&Kind::ClassOfService), size >= room, "{size}");
+                assert_eq!(found.contains(&Kind::Hmac), key.is_some() && size >= room, "{size}");
+                assert_eq!(bytes.len(), usize::from(size).max(base));
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_reflector_reports_is_read() {
+        for key in [None, Some(&b"secret"[..])] {
+            for size in [140, 143, 144, 500] {
+                let method = asking(size, key);
+                let bytes = probe(&method, 42);
+                for (received, refuses) in [(46 << 2, false), (0, false), (8 << 2 | 3, true)] {
+                    let reply = answered(&bytes, key, received, refuses);
+                    let expected = SentBack::Reported { received, honoured: !refuses };
+                    assert_eq!(sent_back(&method, &reply), expected, "{size} {received}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_report_that_is_none_or_forged_is_not_believed() {
+        let method = asking(60, None);
+        let plain = reply(&probe(&method, 42), None, ErrorEstimate::UNSYNCHRONISED);
+        assert_eq!(sent_back(&method, &plain), SentBack::Mirrored, "flag U stands: it was not understood");
+        assert_eq!(sent_back(&method, &plain[..44]), SentBack::Mirrored, "cut off by a reflector that knows no TLVs");
+        let key = Some(&b"secret"[..]);
+        let method = asking(200, key);
+        let good = answered(&probe(&method, 42), key, 46 << 2, false);
+        for at in [116, 117, 118, 119, 124, 139] {
+            let mut forged = good.clone();
+            forged[at] ^= 4;
+            assert_eq!(sent_back(&method, &forged), SentBack::Mirrored, "octet {at}");
+        }
+        assert!(matches!(sent_back(&method, &good), SentBack::Reported { .. }));
+    }
+
+    #[test]
+    fn a_changed_octet_of_padding_is_noticed_and_padding_of_others_is_not() {
+        for (key, asks) in [(None, false), (None, true), (Some(&b"secret"[..]), false), (Some(&b"secret"[..]), true)] {
+            let method = if asks { asking(300, key) } else { method(300, key) };
+            let good = answered(&probe(&method, 42), key, 0, false);
+            assert!(method.read(&good).is_ok());
+            for at in good.len() - 150..good.len() {
+                let mut bytes = good.clone();
+                bytes[at] ^= 0x10;
+                assert_eq!(method.read(&bytes), Err(Unreadable::Corrupt(Some(Seq(42)))), "octet {at}");
+            }
+            let mut zeroed = good.clone();
+            zeroed[good.len() - 140..].fill(0);
+            assert_eq!(method.read(&zeroed), Err(Unreadable::Corrupt(Some(Seq(42)))), "not all of it");
+            let base = if key.is_some() { 112 } else { 44 };
+            let mut others = good.clone();
+            others[base..].fill(0);
+            assert!(method.read(&others).is_ok(), "a reflector that pads with zeros");
+            others[base..].fill(0x5a);
+            assert!(method.read(&others).is_ok(), "a reflector that pads with octets of its own");
         }
     }
 

@@ -18,10 +18,10 @@ use std::collections::BTreeMap;
 const MEASUREMENT: &str = "raw_stats";
 
 /// Tags of every point; a user's tag with such a name becomes `tag_NAME`.
-const OWN_TAGS: [&str; 4] = ["dscp", "dst_ip", "method", "src_ip"];
+const OWN_TAGS: [&str; 5] = ["dscp", "dst_ip", "method", "size", "src_ip"];
 
 /// All our fields. A tag named as a field would hide the field from queries.
-const FIELDS: [&str; 46] = [
+const FIELDS: [&str; 63] = [
     "rtt",
     "loss",
     "lost",
@@ -47,9 +47,15 @@ const FIELDS: [&str; 46] = [
     "lateness_p99",
     "lateness_max",
     "replied",
+    "syn_acks",
+    "resets",
     "lost_forward",
     "lost_reverse",
+    "corrupted",
     "refused",
+    "prohibited",
+    "time_exceeded",
+    "too_big",
     "unreachable",
     "late",
     "duplicates",
@@ -58,12 +64,23 @@ const FIELDS: [&str; 46] = [
     "not_sent",
     "clock_stepped",
     "stamps_missing",
+    "class_reports",
+    "dscp_changed_forward",
+    "dscp_changed_reverse",
+    "dscp_changed_either",
+    "dscp_seen_forward",
+    "dscp_seen_reverse",
+    "dscp_seen_either",
+    "ecn_marked_forward",
+    "ecn_marked_reverse",
+    "mtu",
     "local_drops",
     "flows",
     "flows_with_loss",
     "interval_s",
     "suspect",
     "suspect_reasons",
+    "reporter",
     "sent_by",
     "received_by",
     "worst_flow",
@@ -81,6 +98,9 @@ fn tags(summary: &Summary) -> BTreeMap<String, String> {
         ("method".to_string(), method_name(path.method).to_string()),
         ("dscp".to_string(), path.dscp.0.to_string()),
     ]);
+    if let Some(size) = path.size {
+        tags.insert("size".to_string(), size.to_string());
+    }
     for (key, value) in path.tags.iter() {
         add_tag(&mut tags, key, value, |key| OWN_TAGS.contains(&key) || FIELDS.contains(&key));
     }
@@ -152,9 +172,15 @@ pub fn line(summary: &Summary, out: &mut Vec<u8>) {
     }
     w = w
         .count("replied", counts.replied)
+        .count("syn_acks", counts.syn_acks)
+        .count("resets", counts.resets)
         .count("lost_forward", counts.lost_forward)
         .count("lost_reverse", counts.lost_reverse)
+        .count("corrupted", counts.corrupted)
         .count("refused", counts.refused)
+        .count("prohibited", counts.prohibited)
+        .count("time_exceeded", counts.time_exceeded)
+        .count("too_big", counts.too_big)
         .count("unreachable", counts.unreachable)
         .count("late", counts.late)
         .count("duplicates", counts.duplicates)
@@ -163,6 +189,12 @@ pub fn line(summary: &Summary, out: &mut Vec<u8>) {
         .count("not_sent", counts.not_sent)
         .count("clock_stepped", counts.clock_stepped)
         .count("stamps_missing", counts.stamps_missing)
+        .count("class_reports", counts.class_reports)
+        .count("dscp_changed_forward", counts.dscp_changed_forward)
+        .count("dscp_changed_reverse", counts.dscp_changed_reverse)
+        .count("dscp_changed_either", counts.dscp_changed_either)
+        .count("ecn_marked_forward", counts.ecn_marked_forward)
+        .count("ecn_marked_reverse", counts.ecn_marked_reverse)
         .count("local_drops", summary.local_drops)
         .count("flows", u64::from(summary.flows))
         .count("flows_with_loss", u64::from(summary.flows_with_loss))
@@ -171,6 +203,22 @@ pub fn line(summary: &Summary, out: &mut Vec<u8>) {
     if !summary.suspect.is_empty() {
         let reasons: Vec<_> = summary.suspect.iter().map(|&reason| suspicion_name(reason)).collect();
         w = w.text("suspect_reasons", &reasons.join(","));
+    }
+    if let Some(reporter) = summary.reporter {
+        w = w.text("reporter", &reporter.to_string());
+    }
+    let seen = &summary.seen;
+    for (key, dscp) in [
+        ("dscp_seen_forward", seen.dscp_forward),
+        ("dscp_seen_reverse", seen.dscp_reverse),
+        ("dscp_seen_either", seen.dscp_either),
+    ] {
+        if let Some(dscp) = dscp {
+            w = w.count(key, dscp.0.into());
+        }
+    }
+    if let Some(mtu) = seen.mtu {
+        w = w.count("mtu", mtu.into());
     }
     if let Some(source) = summary.sent_by {
         w = w.text("sent_by", &source.to_string());
@@ -224,10 +272,12 @@ mod tests {
              rtt_p999=2.1,rtt_max=2.25,ipdv_mean=1,ipdv_max=2,\
              owd_forward_mean=3,owd_forward_max=6,owd_forward_min=-0.000003,\
              owd_reverse_mean=5,owd_reverse_max=10,owd_reverse_min=-0.000005,residence_mean=7,residence_max=14,\
-             lateness_p50=1.4,lateness_p99=0.05,lateness_max=0.06,replied=90i,lost_forward=2i,lost_reverse=1i,\
-             refused=3i,unreachable=2i,late=12i,duplicates=13i,reordered=14i,send_failed=1i,not_sent=15i,\
-             clock_stepped=16i,stamps_missing=17i,local_drops=18i,flows=16i,flows_with_loss=4i,\
+             lateness_p50=1.4,lateness_p99=0.05,lateness_max=0.06,replied=90i,syn_acks=60i,resets=30i,lost_forward=2i,lost_reverse=1i,\
+             corrupted=1i,refused=1i,prohibited=1i,time_exceeded=1i,too_big=1i,unreachable=2i,late=12i,duplicates=13i,reordered=14i,send_failed=1i,not_sent=15i,\
+             clock_stepped=16i,stamps_missing=17i,class_reports=24i,dscp_changed_forward=19i,dscp_changed_reverse=20i,dscp_changed_either=21i,\
+             ecn_marked_forward=22i,ecn_marked_reverse=23i,local_drops=18i,flows=16i,flows_with_loss=4i,\
              interval_s=30.000000001,suspect=true,suspect_reasons=\"local_drops,not_sent\",\
+             reporter=\"192.0.2.9\",dscp_seen_forward=0i,dscp_seen_reverse=8i,dscp_seen_either=10i,mtu=1400i,\
              sent_by=\"kernel\",received_by=\"user\",\
              worst_flow=\"10.0.0.1:40000 > 10.0.0.2:8100 dscp 46\",worst_flow_loss=50 1709209830000000001\n"
         );
@@ -237,7 +287,9 @@ mod tests {
     fn nothing_came_back_is_rtt_zero_and_no_percentiles() {
         let text = text(&samples::silent());
         assert!(text.contains(" rtt=0,loss=100,lost=10,sent=10,replied=0i,"), "{text}");
-        for absent in ["rtt_", "ipdv", "owd", "residence", "lateness", "sent_by", "worst", "reasons"] {
+        for absent in
+            ["rtt_", "ipdv", "owd", "residence", "lateness", "sent_by", "worst", "reasons", "reporter", "_seen_", "mtu"]
+        {
             assert!(!text.contains(absent), "{absent} in {text}");
         }
         assert!(text.contains(",suspect=false "), "{text}");

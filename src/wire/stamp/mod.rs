@@ -17,6 +17,8 @@ pub use error_estimate::ErrorEstimate;
 pub use reflected::{Reflected, ReflectedPacket};
 pub use sender::{Sender, SenderPacket};
 
+use super::octets::{read_u16, read_u32, read_u64, write};
+
 /// Whether base packets carry an HMAC; agreed on beforehand, not visible in the packet (RFC 8762 §4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -40,25 +42,3 @@ impl Mode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("fewer bytes than a base packet")]
 pub struct TooShort;
-
-fn read_u16(bytes: &[u8], field: &std::ops::Range<usize>) -> u16 {
-    let mut raw = [0; 2];
-    raw.copy_from_slice(&bytes[field.clone()]);
-    u16::from_be_bytes(raw)
-}
-
-fn read_u32(bytes: &[u8], field: &std::ops::Range<usize>) -> u32 {
-    let mut raw = [0; 4];
-    raw.copy_from_slice(&bytes[field.clone()]);
-    u32::from_be_bytes(raw)
-}
-
-fn read_u64(bytes: &[u8], field: &std::ops::Range<usize>) -> u64 {
-    let mut raw = [0; 8];
-    raw.copy_from_slice(&bytes[field.clone()]);
-    u64::from_be_bytes(raw)
-}
-
-fn write(bytes: &mut [u8], field: &std::ops::Range<usize>, raw: &[u8]) {
-    bytes[field.clone()].copy_from_slice(raw);
-}
