@@ -14,6 +14,7 @@
 //! - [`summary`]: from outcomes to one result per path and interval; pure
 //! - [`config`]: from a file to a checked, frozen plan
 //! - [`sink`]: summaries to files and databases
+//! - [`matrix`]: what people ask of many summaries, and who can answer
 //! - [`http`]: API and metrics over HTTP
 //! - [`reflector`]: the role that answers
 //! - [`collector`]: the role that asks
@@ -30,6 +31,7 @@ pub mod cli;
 pub mod collector;
 pub mod config;
 pub mod http;
+pub mod matrix;
 pub mod net;
 pub mod probe;
 pub mod reflector;

@@ -12,13 +12,14 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 /// Modules from the lowest layer to the highest; a module imports itself and what stands in an earlier row.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 10] = [
     &["time"],
     &["wire"],
     &["probe"],
     &["net", "summary"],
     &["config"],
     &["sink"],
+    &["matrix"],
     &["http"],
     &["collector", "reflector", "scraper"],
     &["cli"],

@@ -267,12 +267,8 @@ pub(super) fn method_of(name: &str) -> Option<MethodKind> {
 
 /// The suspicion of a name; `None` when this version has none of it.
 pub(super) fn suspicion_of(name: &str) -> Option<Suspicion> {
-    SUSPICIONS.into_iter().find(|suspicion| suspicion_name(*suspicion) == name)
+    Suspicion::ALL.into_iter().find(|suspicion| suspicion_name(*suspicion) == name)
 }
-
-/// Every suspicion.
-const SUSPICIONS: [Suspicion; 5] =
-    [Suspicion::LocalDrops, Suspicion::NotSent, Suspicion::StampsLost, Suspicion::ClockStep, Suspicion::TallyDropped];
 
 /// The suspicion's name in every output.
 pub fn suspicion_name(suspicion: Suspicion) -> &'static str {
@@ -582,7 +578,7 @@ mod tests {
         for (index, kind) in MethodKind::ALL.into_iter().enumerate() {
             assert_eq!((method(kind), method_of(method_name(kind))), (index, Some(kind)));
         }
-        for (index, kind) in SUSPICIONS.into_iter().enumerate() {
+        for (index, kind) in Suspicion::ALL.into_iter().enumerate() {
             assert_eq!((suspicion(kind), suspicion_of(suspicion_name(kind))), (index, Some(kind)));
         }
     }

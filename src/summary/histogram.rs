@@ -188,6 +188,16 @@ impl Buckets {
         self.0 = merged;
     }
 
+    /// Adds the counts of another histogram.
+    pub fn join(&mut self, other: &Buckets) {
+        self.add(other.0.iter().copied());
+    }
+
+    /// The counts, ascending by bucket.
+    pub fn counts(&self) -> &[(Bucket, u64)] {
+        &self.0
+    }
+
     /// Values counted.
     pub fn total(&self) -> u64 {
         self.0.iter().map(|(_, count)| count).sum()

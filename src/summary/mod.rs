@@ -5,8 +5,10 @@
 //! responsible for where summaries go (see [`crate::sink`]). Read [`Summary`] and [`Counts`] first.
 
 pub mod accumulator;
+pub mod figures;
 pub mod histogram;
 pub mod interval;
+pub mod path_id;
 pub mod tally;
 
 use crate::probe::shape::{Dscp, MethodKind};
@@ -259,6 +261,17 @@ pub enum Suspicion {
     ClockStep,
     /// A worker's tally of this interval was dropped; the counts are short.
     TallyDropped,
+}
+
+impl Suspicion {
+    /// All of them.
+    pub const ALL: [Suspicion; 5] = [
+        Suspicion::LocalDrops,
+        Suspicion::NotSent,
+        Suspicion::StampsLost,
+        Suspicion::ClockStep,
+        Suspicion::TallyDropped,
+    ];
 }
 
 /// One flow of a path in one interval.
