@@ -94,6 +94,41 @@ fn flipped_bytes_never_give_other_numbers() {
 }
 
 #[test]
+fn damage_under_a_running_process_is_noticed_and_ends_in_a_new_file() {
+    use std::os::unix::fs::FileExt;
+    let directory = tempfile::tempdir().expect("directory");
+    let file = filled(directory.path());
+    let history = History::open(Options { cache_bytes: 0, ..options(directory.path()) }).expect("opens");
+    let length = std::fs::metadata(&file).unwrap().len();
+    let opened = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+    // every page but the file's head: what is read now is nothing that was written
+    (1..length / 4096).for_each(|page| opened.write_all_at(&[0x5a; 4096], page * 4096).unwrap());
+    let reader = history.reader();
+    let all = Window { from: Wall(BEGIN), to: Wall(BEGIN + INTERVALS * 10 * SECOND) };
+    let answer = reader.series(all, &Filter::all(), Duration::from_secs(10));
+    let points = answer.map_or(0, |answer| answer.value.len());
+    assert!(points == 0 || history.counters().snapshot().damaged_blocks > 0, "{points} points of nothing");
+    let mut number = INTERVALS;
+    let counters = loop {
+        number += 1;
+        history.writer().add(&interval(&[path(0)], number));
+        let counters = wait(&history, "commit", |c| c.queued == 0);
+        if counters.damaged_files > 0 {
+            break counters;
+        }
+        assert!(number < INTERVALS + 50, "never noticed: {counters:?}");
+    };
+    assert!(counters.last_error.is_some_and(|e| e.contains("set aside")));
+    number += 1;
+    history.writer().add(&interval(&[path(0)], number));
+    wait(&history, "commit to the new file", |c| c.newest == BEGIN + number * 10 * SECOND && c.queued == 0);
+    let latest = reader.extent().expect("it answers again").latest().unwrap();
+    let figures = reader.figures(latest, &Filter::all()).expect("figures").value;
+    assert_eq!(figures[0].figures.counts.sent, sent(number));
+    assert_eq!(history.close(Duration::from_secs(60)), 0);
+}
+
+#[test]
 fn a_file_of_a_newer_version_stays_and_is_refused() {
     let directory = tempfile::tempdir().expect("directory");
     let file = filled(directory.path());
