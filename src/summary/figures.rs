@@ -4,7 +4,7 @@
 //! for flows (a list is not a number) nor for where summaries come from. Read [`Figures`] first.
 
 use super::histogram::{Bucket, Buckets, nearest_ranks};
-use super::{Counts, Extremes, Summary, Suspicion};
+use super::{Counts, Extremes, Seen, Summary, Suspicion};
 
 /// Percentiles of a sample of round trips, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct Figures {
     pub flows: u64,
     /// Flows that lost a probe, counted like `flows`.
     pub flows_with_loss: u64,
+    /// What else was seen last.
+    pub seen: Seen,
 }
 
 /// The quantiles of [`Percentiles`].
@@ -102,6 +104,7 @@ impl Figures {
         self.lateness_p99 = self.lateness_p99.max(other.lateness_p99);
         self.lateness_max = self.lateness_max.max(other.lateness_max);
         self.local_drops = self.local_drops.max(other.local_drops);
+        self.seen = self.seen.followed_by(other.seen);
     }
 
     /// Percentiles of the round trips; `None` without round trips, or without anything known of their distribution.
@@ -143,6 +146,7 @@ impl From<&Summary> for Figures {
             local_drops: s.local_drops,
             flows: u64::from(s.flows),
             flows_with_loss: u64::from(s.flows_with_loss),
+            seen: s.seen,
         }
     }
 }
