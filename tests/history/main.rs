@@ -26,6 +26,7 @@ fn path(n: u32) -> Arc<Path> {
         dst: std::net::Ipv4Addr::from(0x0a01_0000 + n).into(),
         method: MethodKind::Udp,
         dscp: Dscp(0),
+        size: None,
         group: "far".into(),
         tags: Arc::new(BTreeMap::from([("rack".to_string(), format!("r{}", n % 3))])),
     })
@@ -58,6 +59,8 @@ fn interval(paths: &[Arc<Path>], number: u64) -> Vec<Summary> {
         flows: 1,
         flows_with_loss: 0,
         worst_flows: vec![],
+        reporter: None,
+        seen: llama::summary::Seen::default(),
         suspect: vec![],
     };
     paths.iter().map(one).collect()
