@@ -200,7 +200,7 @@ fn path(n: u32) -> Arc<Path> {
 fn summary(path: &Arc<Path>, n: u64, flows: u16, random: &mut Random) -> Summary {
     const SAMPLES: u64 = 10;
     let mut extremes = |least: u64| {
-        let mut values: Vec<i64> = (0..SAMPLES).map(|_| (least + random.below(100_000) as u64) as i64).collect();
+        let mut values: Vec<i64> = (0..SAMPLES).map(|_| (least + random.below(100_000)) as i64).collect();
         values.sort_unstable();
         let mean = values.iter().sum::<i64>() as f64 / SAMPLES as f64;
         (Extremes { samples: SAMPLES, mean, min: values[0], max: values[9] }, values)

@@ -128,8 +128,8 @@ impl Reader {
 
     /// The coarsest level whose slots fill a step.
     fn level_of(&self, step: u64) -> u8 {
-        let fits = |(_, level): &(u8, super::layout::LevelLayout)| step % level.resolution == 0;
-        self.store.layout.coarser().filter(fits).map(|(level, _)| level).last().unwrap_or(0)
+        let fits = |(_, level): &(u8, super::layout::LevelLayout)| step.is_multiple_of(level.resolution);
+        self.store.layout.coarser().filter(fits).map(|(level, _)| level).next_back().unwrap_or(0)
     }
 }
 

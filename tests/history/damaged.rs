@@ -37,7 +37,8 @@ fn usable(directory: &FilePath) -> HistorySnapshot {
 
 #[test]
 fn what_is_no_history_is_set_aside() {
-    let damages: [(&str, fn(&mut Vec<u8>)); 5] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 5] = [
         ("cut in the middle", |bytes| bytes.truncate(bytes.len() / 2)),
         ("cut to a few bytes", |bytes| bytes.truncate(100)),
         ("zeroes", |bytes| bytes.fill(0)),

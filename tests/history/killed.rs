@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 const DIRECTORY: &str = "LLAMA_TEST_HISTORY";
 const FIRST: &str = "LLAMA_TEST_HISTORY_FIRST";
 const PATHS: u32 = 40;
-const ROUNDS: u64 = 12;
+const ROUNDS: u64 = 8;
 
 /// Kills the process however the test ends.
 struct Killed(Child);
