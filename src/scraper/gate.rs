@@ -48,13 +48,7 @@ pub struct Gate {
 
 impl Gate {
     /// Into `sinks`, which have this `room`, `recent` and `history`.
-    pub fn new(
-        sinks: Sinks,
-        room: Room,
-        recent: Option<Arc<Recent>>,
-        history: Option<Writer>,
-        book: Book,
-    ) -> Gate {
+    pub fn new(sinks: Sinks, room: Room, recent: Option<Arc<Recent>>, history: Option<Writer>, book: Book) -> Gate {
         Gate {
             counters: sinks.counters(),
             sinks: Mutex::new(Some(sinks)),

@@ -59,10 +59,7 @@ impl Keeper {
 
     /// What is shown of it.
     pub fn kept(&self) -> Kept {
-        Kept {
-            shown: Shown::new(self.history.reader(), self.role.name(), LOOK),
-            counters: self.history.counters(),
-        }
+        Kept { shown: Shown::new(self.history.reader(), self.role.name(), LOOK), counters: self.history.counters() }
     }
 
     /// Stores what waits, and says what could not be stored in time.

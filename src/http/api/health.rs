@@ -88,7 +88,11 @@ pub fn history_readings(history: &HistoryCounters) -> Vec<Reading> {
     let damaged = counters.damaged_files + counters.damaged_blocks;
     vec![
         Reading::count("history_errors", failing, counters.errors),
-        Reading::count("history_dropped", "summaries did not reach the history: the disk was too slow", counters.dropped),
+        Reading::count(
+            "history_dropped",
+            "summaries did not reach the history: the disk was too slow",
+            counters.dropped,
+        ),
         Reading::count("history_damaged", "files or blocks of the history were damaged and left out", damaged),
     ]
 }

@@ -135,7 +135,6 @@ pub const ENDPOINTS: [Endpoint; 12] = [
 
 /// Every endpoint.
 pub fn router(state: State) -> Router {
-    let all = || ENDPOINTS.into_iter().chain(matrix::ENDPOINTS);
     let handlers: [MethodRouter<State>; ENDPOINTS.len()] = [
         get(|| async { Html(index(all())) }),
         get(|| async { "ok" }),
@@ -157,9 +156,16 @@ pub fn router(state: State) -> Router {
     router.fallback(|| async { Refusal::of(StatusCode::NOT_FOUND) }).with_state(state)
 }
 
+/// Every endpoint of a role that keeps a history.
+fn all() -> impl Iterator<Item = Endpoint> {
+    ENDPOINTS.into_iter().chain(matrix::ENDPOINTS)
+}
+
 /// The endpoints of a program that shows a matrix and nothing else.
 pub fn matrix_alone(shown: matrix::Shown) -> Router {
-    let alone = || ENDPOINTS.into_iter().filter(|endpoint| ["/", "/status", "/api/v1/", "/api/v1/build"].contains(&endpoint.path));
+    let alone = || {
+        ENDPOINTS.into_iter().filter(|endpoint| ["/", "/status", "/api/v1/", "/api/v1/build"].contains(&endpoint.path))
+    };
     let all = move || alone().chain(matrix::ENDPOINTS);
     Router::new()
         .route("/", get(move || async move { Html(index(all())) }))
