@@ -478,6 +478,7 @@ pub struct CheckArgs {
   llama demo --duration 5s --json
       One JSON object per path and interval
 
+Meanwhile a browser shows the matrix at http://127.0.0.1:5000/ (the log names the port when that one is taken).
 Uses loopback addresses only; no privileges, no configuration, nothing left behind.")]
 pub struct DemoArgs {
     /// Stop after this time: 10s, 5m, 1h [default: on Ctrl-C]
@@ -524,7 +525,7 @@ pub struct MatrixServeArgs {
     #[arg(long, value_name = "URL", required = true, value_parser = values::influx_url, value_hint = ValueHint::Url)]
     pub influx: Option<String>,
     /// Token for InfluxDB; better in the environment than in the process list
-    #[arg(long, value_name = "TOKEN", env = "INFLUX_TOKEN", hide_env_values = true, requires = "influx")]
+    #[arg(long, value_name = "TOKEN", env = "INFLUX_TOKEN", hide_env_values = true)]
     pub influx_token: Option<String>,
     /// Trust these certificates (PEM) instead of the public ones
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "influx")]

@@ -7,7 +7,7 @@ use super::frame::{Done, commit, newest};
 use super::queue::Queue;
 use super::retention::{evict, publish};
 use super::rollup::{due, make};
-use super::store::{Store, Trouble, begin};
+use super::store::{self, Store, Trouble};
 use crate::net::thread;
 use crate::summary::Summary;
 use crate::time::Wall;
@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Time until a failed commit is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// Transactions of upkeep after one of summaries, at most; what is left waits for the next.
-const UPKEEP: usize = 8;
+/// Time for upkeep after a commit of summaries, about; what is left waits for the next.
+const UPKEEP: Duration = Duration::from_secs(1);
 
 /// Stores what comes, until the queue is closed.
 pub(super) fn run(store: &Store, queue: &Queue) {
@@ -40,8 +40,8 @@ pub(super) fn run(store: &Store, queue: &Queue) {
         store.counters.commit_ns.fetch_add(nanoseconds(begin), Relaxed);
         settle(store, queue, &batch, done);
         let begin = Instant::now();
-        for _ in 0..UPKEEP {
-            match upkeep(store) {
+        while begin.elapsed() < UPKEEP {
+            match upkeep(store, begin) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(trouble) => {
@@ -76,13 +76,16 @@ fn settle(store: &Store, queue: &Queue, batch: &[Summary], done: Done) {
 }
 
 /// Makes coarser slots and deletes what is too old or too much; whether there is more of it.
-fn upkeep(store: &Store) -> Result<bool, Trouble> {
+fn upkeep(store: &Store, begin: Instant) -> Result<bool, Trouble> {
     let evicted = store.with(|database| {
-        let transaction = begin(database)?;
+        let transaction = store::begin(database)?;
         let newest = newest(&transaction)?;
         let slots = due(&transaction, &store.layout, newest.0)?;
         let catalogue = store.catalogue();
-        for slot in &slots {
+        for (n, slot) in slots.iter().enumerate() {
+            if n > 0 && begin.elapsed() >= UPKEEP {
+                break;
+            }
             make(&transaction, &store.layout, &catalogue, &store.counters.damaged_blocks, *slot)?;
         }
         let mut evicted = evict(store, &transaction, newest)?;

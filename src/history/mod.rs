@@ -139,7 +139,7 @@ pub enum HistoryError {
         reason: String,
     },
     /// The database within says no.
-    #[error("history: {path}: {reason}")]
+    #[error("history: cannot use {path}: {reason}; see that it can be read and written, or name another directory")]
     Store {
         /// The file.
         path: PathBuf,

@@ -145,7 +145,7 @@ fn each_row(
         true => Wanted::Between(0, u32::MAX),
         false => Wanted::These(&selected.series),
     };
-    for piece in view.pieces(selected.source, piece)? {
+    for piece in view.pieces(selected.source, piece) {
         view.rows(kind, selected.source, wanted, piece, f)?;
     }
     Ok(())
@@ -302,7 +302,7 @@ impl Source for Reader {
             for selected in &selected {
                 match in_total {
                     true => {
-                        for piece in view.pieces(selected.source, chosen.piece())? {
+                        for piece in view.pieces(selected.source, chosen.piece()) {
                             view.totals(selected.source, piece, &mut |end, figures| steps.add(end, 0, figures))?;
                         }
                     }

@@ -9,6 +9,7 @@ use super::row;
 use super::store::Trouble;
 use crate::summary::figures::Figures;
 use redb::{ReadTransaction, ReadableTable, TableError};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Entries of one level between two instants, first exclusive.
@@ -85,6 +86,8 @@ pub(super) struct View<'a> {
     layout: &'a Layout,
     damaged: &'a AtomicU64,
     pub(super) periods: Vec<Period>,
+    /// Level, source and end of each stale slot.
+    stale: BTreeSet<(u8, u32, u64)>,
 }
 
 impl<'a> View<'a> {
@@ -94,7 +97,12 @@ impl<'a> View<'a> {
         damaged: &'a AtomicU64,
     ) -> Result<View<'a>, Trouble> {
         let periods = periods(&transaction.open_table(PERIODS)?)?;
-        Ok(View { transaction, layout, damaged, periods })
+        let mut stale = BTreeSet::new();
+        for slot in transaction.open_table(DIRTY)?.iter()? {
+            let (level, end, source) = slot?.0.value();
+            stale.insert((level, source, end));
+        }
+        Ok(View { transaction, layout, damaged, periods, stale })
     }
 
     /// A number of the file's description; 0 when it is not there.
@@ -105,34 +113,28 @@ impl<'a> View<'a> {
     }
 
     /// A source's entries of a level between two instants, with finer ones in place of slots that are stale.
-    pub(super) fn pieces(&self, source: u32, piece: Piece) -> Result<Vec<Piece>, Trouble> {
+    pub(super) fn pieces(&self, source: u32, piece: Piece) -> Vec<Piece> {
         let mut found = Vec::new();
-        self.take_apart(source, piece, &mut found)?;
-        Ok(found)
+        self.take_apart(source, piece, &mut found);
+        found
     }
 
-    fn take_apart(&self, source: u32, piece: Piece, found: &mut Vec<Piece>) -> Result<(), Trouble> {
+    fn take_apart(&self, source: u32, piece: Piece, found: &mut Vec<Piece>) {
         let Piece { level, mut from, to } = piece;
-        if level > 0 {
+        if level > 0 && from < to {
             let slot = self.layout.level(level).resolution;
-            let dirty = self.transaction.open_table(DIRTY)?;
-            for stale in dirty.range((level, from.saturating_add(1), 0)..=(level, to, u32::MAX))? {
-                let (_, end, of) = stale?.0.value();
-                if of != source {
-                    continue;
-                }
+            for &(_, _, end) in self.stale.range((level, source, from.saturating_add(1))..=(level, source, to)) {
                 let begin = end.saturating_sub(slot);
                 if from < begin {
                     found.push(Piece { level, from, to: begin });
                 }
-                self.take_apart(source, Piece { level: level - 1, from: begin.max(from), to: end }, found)?;
+                self.take_apart(source, Piece { level: level - 1, from: begin.max(from), to: end }, found);
                 from = end;
             }
         }
         if from < to {
             found.push(Piece { level, from, to });
         }
-        Ok(())
     }
 
     /// Periods of a level that have something between two instants, ascending.

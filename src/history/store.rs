@@ -6,6 +6,7 @@
 use super::catalogue::{Catalogue, Entry};
 use super::counters::HistoryCounters;
 use super::layout::{CATALOGUE, DIRTY, Layout, META, PERIODS};
+use super::scan::periods;
 use super::{HistoryError, News, Options, SMALLEST};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -134,17 +135,17 @@ impl Store {
             if thorough {
                 database.check_integrity()?;
             }
-            Ok(self.look_at(&database)?.map(|catalogue| (database, catalogue)))
+            Ok(self.look_at(&database)?.map(|(catalogue, held)| (database, catalogue, held)))
         }));
-        let (mut database, catalogue) = match opened {
+        let (mut database, catalogue, held) = match opened {
             Ok(Ok(opened)) => opened?,
             Ok(Err(Trouble::Damage(reason))) => return Ok(Err(reason)),
             Ok(Err(Trouble::Disk(reason))) => return Err(HistoryError::Store { path, reason }),
             Err(panic) => return Ok(Err(said(&*panic))),
         };
         let taken = std::fs::metadata(&path).map_or(0, |file| file.blocks() * 512);
-        if taken > self.options.max_bytes {
-            // the limit was lowered, or much is room that nothing uses: give it back while nobody waits
+        if taken > self.options.max_bytes && taken > 2 * held {
+            // larger than allowed, and half of it is room that nothing uses: give it back while nobody waits
             let compacted = catch_unwind(AssertUnwindSafe(|| database.compact()));
             if !matches!(compacted, Ok(Ok(_))) {
                 self.counters.note(format!("history: {} could not be compacted", path.display()));
@@ -157,12 +158,12 @@ impl Store {
         Ok(Ok(()))
     }
 
-    /// Makes what a new file needs, and reads what an old one has.
-    fn look_at(&self, database: &Database) -> Result<Result<Catalogue, HistoryError>, Trouble> {
+    /// Makes what a new file needs, and reads what an old one has: its catalogue, and the bytes of its entries.
+    fn look_at(&self, database: &Database) -> Result<Result<(Catalogue, u64), HistoryError>, Trouble> {
         let transaction = begin(database)?;
         let others = transaction.list_tables()?.any(|table| table.name() != META.name());
         let mut catalogue = Catalogue::default();
-        let begun;
+        let (begun, held);
         {
             let mut meta = transaction.open_table(META)?;
             let path = self.file();
@@ -199,14 +200,14 @@ impl Store {
                     catalogue.insert(series.value(), entry);
                 }
             }
-            transaction.open_table(PERIODS)?;
+            held = periods(&transaction.open_table(PERIODS)?)?.iter().map(|period| period.bytes).sum();
             transaction.open_table(DIRTY)?;
         }
         match begun {
             false => transaction.abort()?,
             true => transaction.commit()?,
         }
-        Ok(Ok(catalogue))
+        Ok(Ok((catalogue, held)))
     }
 
     /// The database; `None` while it is being opened anew, and after the end.
@@ -282,12 +283,10 @@ impl Store {
         let held = self.with(|database| {
             let transaction = database.begin_read()?;
             let (mut bytes, mut oldest, mut newest) = (0, u64::MAX, 0);
-            for period in transaction.open_table(PERIODS)?.iter()? {
-                let (key, value) = period?;
-                let (_, more, first, last) = value.value();
-                (bytes, oldest) = (bytes + more, oldest.min(first));
-                if key.value().0 == 0 {
-                    newest = newest.max(last);
+            for period in periods(&transaction.open_table(PERIODS)?)? {
+                (bytes, oldest) = (bytes + period.bytes, oldest.min(period.oldest));
+                if period.level == 0 {
+                    newest = newest.max(period.newest);
                 }
             }
             Ok((bytes, oldest, newest))
@@ -300,7 +299,7 @@ impl Store {
     }
 }
 
-type Opened = (Database, Catalogue);
+type Opened = (Database, Catalogue, u64);
 
 /// Begins a transaction whose commit leaves nothing to repair after a crash.
 pub(super) fn begin(database: &Database) -> Result<WriteTransaction, Trouble> {
