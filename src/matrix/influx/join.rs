@@ -97,6 +97,12 @@ impl InfluxSource {
         [format!("SELECT {fields} FROM \"{MEASUREMENT}\" WHERE {during}{terms} GROUP BY *")]
     }
 
+    /// Whether there is any suspect point: counting them by suspicion is dear, and there are none as a rule.
+    fn has_suspects(&self, from: &str) -> Result<bool, SourceError> {
+        let row = self.one(format!("SELECT count(\"sent\") {from} AND \"suspect\" = true"))?;
+        Ok(row.is_some())
+    }
+
     /// Reads every point.
     pub(super) fn figures_by_rows(
         &self,
@@ -131,7 +137,9 @@ impl InfluxSource {
         let [values, sums] = asked.values();
         let mut statements = vec![values, sums, format!("SELECT last(\"sent\") {from} GROUP BY *")];
         let before = statements.len();
-        statements.extend(asked.suspects());
+        if self.has_suspects(&from)? {
+            statements.extend(asked.suspects());
+        }
         /// One series: its values, its newest point and what was suspected.
         struct OfSeries {
             identity: Identity,
@@ -228,7 +236,9 @@ impl InfluxSource {
             let of_all = format!("SELECT sum(\"flows\") AS {flows} FROM ({of_paths}) WHERE {during} {by} fill(none)");
             let mut statements = vec![values, sums, of_all];
             let before = statements.len();
-            statements.extend(asked.suspects());
+            if self.has_suspects(&from)? {
+                statements.extend(asked.suspects());
+            }
             let mut all: BTreeMap<u64, (Row, Figures)> = BTreeMap::new();
             self.client.ask(&statements, &mut |statement, series| {
                 let places = Places::of(&series.columns);

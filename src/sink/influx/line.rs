@@ -142,7 +142,7 @@ pub fn line(summary: &Summary, out: &mut Vec<u8>) {
     render(summary, false, out);
 }
 
-/// As [`line`], with the histogram of round trips and the listed flows as texts.
+/// As [`line()`], with the histogram of round trips and the listed flows as texts.
 pub fn detailed_line(summary: &Summary, out: &mut Vec<u8>) {
     render(summary, true, out);
 }
