@@ -157,6 +157,7 @@ fn ended_by(signal: nix::sys::signal::Signal, args: &[&str]) -> (Option<i32>, St
     use std::io::{BufRead, Read};
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_llama"));
     command.args(args).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+    command.env("LLAMA_HISTORY", "none");
     let mut child = command.spawn().unwrap();
     let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
     let mut first = String::new();
