@@ -111,6 +111,7 @@ fn a_run_whose_only_reader_went_away_ends() {
     drop(reader);
     let mut command = std::process::Command::new(LLAMA);
     command.args(["demo", "--json", "--interval", "100ms"]).stdout(writer).stderr(std::process::Stdio::null());
+    command.env("LLAMA_HISTORY", "none");
     let mut child = command.spawn().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
