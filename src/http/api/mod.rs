@@ -14,12 +14,13 @@ pub use paths::build;
 
 use super::answer::{Pieces, Refusal, json};
 use super::recent::Recent;
+use super::web;
 use crate::config::Plan;
 use crate::sink::SinkCounters;
 use crate::time::Wall;
 use axum::body::Body;
 use axum::http::StatusCode;
-use axum::response::{Html, Response};
+use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
 use serde::Serialize;
@@ -121,7 +122,7 @@ const fn endpoint(method: &'static str, path: &'static str, what: &'static str) 
 
 /// Every endpoint of [`router`].
 pub const ENDPOINTS: [Endpoint; 12] = [
-    endpoint("GET", "/", "links to the endpoints"),
+    endpoint("GET", "/", "the matrix, for a browser"),
     endpoint("GET", "/status", "ok, while the program runs (as upstream)"),
     endpoint("GET", "/influxdata", "the latest interval per source and destination (as upstream's Go generation)"),
     endpoint("GET", "/latency", "the latest interval per source and destination (as upstream's Python generation)"),
@@ -138,7 +139,7 @@ pub const ENDPOINTS: [Endpoint; 12] = [
 /// Every endpoint.
 pub fn router(state: State) -> Router {
     let handlers: [MethodRouter<State>; ENDPOINTS.len()] = [
-        get(|| async { Html(index()) }),
+        get(web::index),
         get(|| async { "ok" }),
         get(upstream::influxdata),
         get(upstream::latency),
@@ -151,7 +152,7 @@ pub fn router(state: State) -> Router {
         get(paths::build),
         post(reload::reload).layer(Extension(reload::Gate::default())),
     ];
-    let mut router = Router::new();
+    let mut router = web::router();
     for (endpoint, handler) in ENDPOINTS.iter().zip(handlers) {
         router = router.route(endpoint.path, handler);
     }
@@ -165,18 +166,6 @@ fn list() -> Response {
         endpoints: [Endpoint; ENDPOINTS.len()],
     }
     json(&List { endpoints: ENDPOINTS })
-}
-
-/// `GET /`: for people who come by a browser.
-fn index() -> String {
-    let item = |endpoint: &Endpoint| match endpoint {
-        Endpoint { method: "GET", path, what } if !path.contains('{') => {
-            format!("<li><a href=\"{path}\">{path}</a>: {what}</li>\n")
-        }
-        Endpoint { method, path, what } => format!("<li>{method} {path}: {what}</li>\n"),
-    };
-    let items: String = ENDPOINTS.iter().skip(1).map(item).collect();
-    format!("<!doctype html>\n<meta charset=\"utf-8\">\n<title>LLAMA</title>\n<h1>LLAMA</h1>\n<ul>\n{items}</ul>\n")
 }
 
 /// A long JSON text, built as the client takes it: `head`, the items with commas between, `tail`.
