@@ -113,6 +113,7 @@ export class Matrix {
     this.ch = Math.max(SMALLEST, fitHeight * this.zoom);
     this.space.style.width = `${Math.floor(this.left + this.cw * columns.length)}px`;
     this.space.style.height = `${Math.floor(this.top + this.ch * rows.length)}px`;
+    [this.box.dataset.left, this.box.dataset.top] = [this.left, this.top]; // where the cells begin, for who looks from outside
     this.draw();
   }
 
