@@ -3,7 +3,8 @@
 
 use assert_cmd::Command;
 
-const SUBCOMMANDS: [&str; 8] = ["ping", "reflector", "collector", "scraper", "check", "demo", "completions", "man"];
+const SUBCOMMANDS: [&str; 9] =
+    ["ping", "reflector", "collector", "scraper", "check", "demo", "matrix", "completions", "man"];
 
 /// The program, away from the environment that could change what it does.
 fn llama(args: &[&str]) -> Command {
@@ -12,6 +13,7 @@ fn llama(args: &[&str]) -> Command {
     for name in ["LLAMA_LOG", "LLAMA_CONFIG", "INFLUX_URL", "INFLUX_TOKEN", "NO_COLOR", "CLICOLOR_FORCE"] {
         command.env_remove(name);
     }
+    command.env("LLAMA_HISTORY", "none"); // nothing is left behind
     command
 }
 

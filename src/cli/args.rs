@@ -94,6 +94,8 @@ pub enum Mode {
     Scraper(ScraperArgs),
     /// Run reflectors and a collector on this machine's loopback and show the result live
     Demo(DemoArgs),
+    /// Show the matrix of a database of summaries
+    Matrix(MatrixArgs),
     /// Print a shell completion script
     Completions(CompletionsArgs),
     /// Print the manual page, or write all of them to a directory
@@ -328,6 +330,9 @@ pub struct CollectorArgs {
     /// Where summaries go.
     #[command(flatten)]
     pub destinations: DestinationArgs,
+    /// What is kept here.
+    #[command(flatten)]
+    pub history: HistoryArgs,
     /// Serve the HTTP API and metrics here [default: api.bind of the configuration; 0.0.0.0:5000, as upstream, in the
     /// legacy form and without a file; else not served]
     #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
@@ -358,6 +363,9 @@ pub struct DestinationArgs {
     /// Token for InfluxDB 2.x and 3.x; better in the environment than in the process list
     #[arg(long, value_name = "TOKEN", env = "INFLUX_TOKEN", hide_env_values = true)]
     pub influx_token: Option<String>,
+    /// Write the histogram of round trips and all listed flows into every point too, so that percentiles of many points are exact
+    #[arg(long, requires = "influx")]
+    pub influx_detail: bool,
     /// Where summaries wait on disk while the database is away
     #[command(flatten)]
     pub spool: SpoolArgs,
@@ -380,6 +388,23 @@ pub struct SpoolArgs {
     pub max_age: Duration,
 }
 
+/// Flags of the history.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "History (what the matrix shows)")]
+pub struct HistoryArgs {
+    /// Keep summaries in this directory; none keeps nothing [default: history in $STATE_DIRECTORY, of root
+    /// /var/lib/llama/history-ROLE, else llama/history-ROLE in $XDG_STATE_HOME or ~/.local/state; of demo one that is
+    /// removed at its end]
+    #[arg(long = "history", value_name = "DIR|none", env = "LLAMA_HISTORY", value_hint = ValueHint::DirPath)]
+    pub directory: Option<PathBuf>,
+    /// How long summaries are kept as they came: 24h, 7d; joined to 5 minutes they are kept two weeks, to hours a year
+    #[arg(long = "history-age", value_name = "TIME", value_parser = values::duration, default_value = "24h")]
+    pub max_age: Duration,
+    /// Bytes the history may use: 500M, 8G; beyond it the oldest goes
+    #[arg(long = "history-max-bytes", value_name = "BYTES", value_parser = values::bytes, default_value = "8G")]
+    pub max_bytes: u64,
+}
+
 /// `llama scraper`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
@@ -399,6 +424,9 @@ pub struct ScraperArgs {
     /// Where summaries go.
     #[command(flatten)]
     pub destinations: DestinationArgs,
+    /// What is kept here.
+    #[command(flatten)]
+    pub history: HistoryArgs,
     /// How often every collector is asked: 100ms to 1h
     #[arg(long, short, value_name = "TIME", value_parser = values::interval, default_value = "30s")]
     pub interval: Duration,
@@ -464,9 +492,46 @@ pub struct DemoArgs {
     /// Print JSON lines instead of the live table
     #[arg(long)]
     pub json: bool,
+    /// Serve the matrix and the HTTP API here [default: 127.0.0.1:5000, another port when it is taken]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
+    pub api: Option<SocketAddr>,
+    /// What is kept.
+    #[command(flatten)]
+    pub history: HistoryArgs,
     /// How datagrams go in and out
     #[arg(long, value_name = "HOW", value_parser = values::io(), default_value = "auto")]
     pub io: IoChoice,
+}
+
+/// `llama matrix`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  llama matrix --influx 'http://db:8086?db=llama'
+      Serves the matrix of what a fleet wrote to InfluxDB 1.x at http://127.0.0.1:5001/
+
+Exit status: 0 after a signal, 1 on a failure, 2 when flags are wrong.")]
+pub struct MatrixArgs {
+    /// The matrix of a database.
+    #[command(flatten)]
+    pub serve: MatrixServeArgs,
+}
+
+/// Flags of serving the matrix of a database.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Over a database")]
+pub struct MatrixServeArgs {
+    /// Serve the matrix of summaries in this InfluxDB 1.x: http://HOST:8086?db=NAME
+    #[arg(long, value_name = "URL", required = true, value_parser = values::influx_url, value_hint = ValueHint::Url)]
+    pub influx: Option<String>,
+    /// Token for InfluxDB; better in the environment than in the process list
+    #[arg(long, value_name = "TOKEN", env = "INFLUX_TOKEN", hide_env_values = true, requires = "influx")]
+    pub influx_token: Option<String>,
+    /// Trust these certificates (PEM) instead of the public ones
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "influx")]
+    pub influx_ca: Option<PathBuf>,
+    /// Serve the matrix and its API here
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen, default_value = "127.0.0.1:5001", requires = "influx")]
+    pub api: SocketAddr,
 }
 
 /// `llama completions`.

@@ -5,14 +5,15 @@
 
 pub mod health;
 mod paths;
-mod query;
+pub(super) mod query;
 mod reload;
 pub mod summaries;
 mod upstream;
 
 pub use paths::build;
 
-use super::answer::{Pieces, Refusal, json};
+use super::answer::{Refusal, joined, json};
+use super::matrix;
 use super::recent::Recent;
 use super::web;
 use crate::config::Plan;
@@ -25,9 +26,6 @@ use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
 use serde::Serialize;
 use std::sync::{Arc, PoisonError, RwLock};
-
-/// Bytes after which a piece of a long answer leaves; the last item of it may go beyond.
-const PIECE: usize = 48 << 10;
 
 /// The plan that runs now; replaced by a reload.
 #[derive(Clone, Debug)]
@@ -116,11 +114,11 @@ pub struct Endpoint {
     pub what: &'static str,
 }
 
-const fn endpoint(method: &'static str, path: &'static str, what: &'static str) -> Endpoint {
+pub(super) const fn endpoint(method: &'static str, path: &'static str, what: &'static str) -> Endpoint {
     Endpoint { method, path, what }
 }
 
-/// Every endpoint of [`router`].
+/// Every endpoint of [`router`]; those of the matrix are listed with them.
 pub const ENDPOINTS: [Endpoint; 12] = [
     endpoint("GET", "/", "the matrix, for a browser"),
     endpoint("GET", "/status", "ok, while the program runs (as upstream)"),
@@ -143,7 +141,7 @@ pub fn router(state: State) -> Router {
         get(|| async { "ok" }),
         get(upstream::influxdata),
         get(upstream::latency),
-        get(|| async { list() }),
+        get(|| async { list(all()) }),
         get(summaries::summaries),
         get(paths::paths),
         get(paths::flows),
@@ -159,13 +157,34 @@ pub fn router(state: State) -> Router {
     router.fallback(|| async { Refusal::of(StatusCode::NOT_FOUND) }).with_state(state)
 }
 
+/// Every endpoint of a role that keeps a history.
+fn all() -> impl Iterator<Item = Endpoint> {
+    ENDPOINTS.into_iter().chain(matrix::ENDPOINTS)
+}
+
+/// The endpoints of a program that shows a matrix and nothing else.
+pub fn matrix_alone(shown: matrix::Shown) -> Router {
+    let alone = || {
+        ENDPOINTS.into_iter().filter(|endpoint| ["/", "/status", "/api/v1/", "/api/v1/build"].contains(&endpoint.path))
+    };
+    let all = move || alone().chain(matrix::ENDPOINTS);
+    Router::new()
+        .route("/", get(web::index))
+        .merge(web::router())
+        .route("/status", get(|| async { "ok" }))
+        .route("/api/v1/", get(move || async move { list(all()) }))
+        .route("/api/v1/build", get(paths::build))
+        .fallback(|| async { Refusal::of(StatusCode::NOT_FOUND) })
+        .merge(matrix::router(Some(shown)))
+}
+
 /// `GET /api/v1/`.
-fn list() -> Response {
+fn list(endpoints: impl Iterator<Item = Endpoint>) -> Response {
     #[derive(Serialize)]
     struct List {
-        endpoints: [Endpoint; ENDPOINTS.len()],
+        endpoints: Vec<Endpoint>,
     }
-    json(&List { endpoints: ENDPOINTS })
+    json(&List { endpoints: endpoints.collect() })
 }
 
 /// A long JSON text, built as the client takes it: `head`, the items with commas between, `tail`.
@@ -175,26 +194,11 @@ fn long_list<T: Send + Unpin + 'static>(
     write: impl Fn(&T, &mut Vec<u8>) + Send + Unpin + 'static,
     tail: &'static str,
 ) -> Body {
-    let mut items = items.peekable();
-    let mut begun = Some(head.as_bytes().to_vec());
-    let mut ended = false;
-    Pieces::body(move || {
-        if ended {
-            return None;
-        }
-        let mut piece = begun.take().unwrap_or_default();
-        piece.reserve(PIECE);
-        while piece.len() < PIECE {
-            let Some(item) = items.next() else {
-                piece.extend_from_slice(tail.as_bytes());
-                ended = true;
-                break;
-            };
-            write(&item, &mut piece);
-            if items.peek().is_some() {
-                piece.push(b',');
-            }
-        }
-        Some(piece)
-    })
+    let head = std::iter::once(head.as_bytes().to_vec());
+    let items = items.enumerate().map(move |(position, item)| {
+        let mut text = if position == 0 { Vec::new() } else { vec![b','] };
+        write(&item, &mut text);
+        text
+    });
+    joined(head.chain(items).chain(std::iter::once(tail.as_bytes().to_vec())))
 }

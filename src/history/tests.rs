@@ -1,0 +1,1 @@
+//! The history from outside its thread.
