@@ -54,6 +54,8 @@ class Visit {
   }
   hash() { return new URLSearchParams(new URL(this.page.url()).hash.slice(1)); }
   ready() { return until('the matrix', () => this.page.locator('#state').isHidden()); }
+  /// Waits until nothing is being asked.
+  idle() { return until('no question under way', () => this.page.evaluate(() => !document.body.classList.contains('busy'))); }
   key(...keys) { return keys.reduce((before, key) => before.then(() => this.page.keyboard.press(key)), Promise.resolve()); }
   /// The matrix as its table says it: {caption, columns, rows: {name: [cells]}}.
   async table() {

@@ -9,7 +9,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-use common::process::Process;
+use common::process::{Process, llama};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -62,6 +62,16 @@ fn states() {
 #[test]
 fn large() {
     checks(&["large"]);
+}
+
+/// The real program: reflectors, a collector, its history and API.
+#[test]
+fn demo() {
+    let demo = llama(&["demo", "--interval", "1s", "--duration", "10m", "--rate", "500", "--api", "127.0.0.1:0"]);
+    let line = demo.wait_for("API at http://");
+    let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().trim_end_matches(',');
+    checks(&["demo", url]);
+    demo.terminate().success();
 }
 
 /// A check that cannot pass fails, says what was seen, and leaves a screenshot.

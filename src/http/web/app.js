@@ -21,14 +21,16 @@ let panelFor = null; // what the panel shows, without its time
 const running = new Map();
 
 const axes = () => ({ rows: view.rows ?? extent?.suggested?.rows ?? 'src_ip', columns: view.columns ?? extent?.suggested?.columns ?? 'dst_ip' });
-const seconds = () => view.span ?? stepOf(view.range, interval);
+/// Length of the timeline: an hour, or less while nothing older is there.
+const rangeOf = () => view.range ?? (newest !== null && newest - instant(extent?.oldest ?? '') < 900_000 ? 900 : 3600);
+const seconds = () => view.span ?? stepOf(rangeOf(), interval);
 const end = () => view.at ?? newest;
 const shownWindow = () => ({ from: end() - Math.max(seconds(), interval) * 1000, to: end() });
 
 /// The timeline's edges: they stand still while its right edge is given or the instant chosen lies in it.
 let pinned = null;
 function timelineOf() {
-  const length = view.range * 1000;
+  const length = rangeOf() * 1000;
   let to = view.end ?? (view.at === null ? newest : pinned && view.at <= pinned && view.at > pinned - length ? pinned : Math.min(newest, view.at + length / 2));
   if (view.at !== null && view.end === null) { if (view.at > newest - length) to = Math.max(to, Math.min(newest, pinned ?? newest)); pinned = to; } else pinned = to;
   return { from: to - length, to };
@@ -39,6 +41,7 @@ function timelineOf() {
 /// Changes the view. `replace`: without a step in the browser's history; `gentle`: what is under way is awaited.
 function go(changes, { replace = false, gentle = false } = {}) {
   const before = view, next = { ...view, ...changes };
+  if (next.at !== null && next.range === null) next.range = rangeOf(); // the window of an instant stays what it is
   if (write(next) === write(view)) return;
   view = next;
   const url = write(view);
@@ -96,11 +99,12 @@ function showFailures() {
   const error = failed.get('extent') ?? failed.get('matrix'), box = $('state');
   const nothing = extent && extent.newest === null, unmatched = answer && !answer.cells.length && !running.has('matrix');
   clearTimeout(again);
-  if (error || failed.size) again = setTimeout(() => { if (failed.has('extent')) start(); else for (const name of failed.keys()) load(name); }, AGAIN);
+  const passing = [...failed.values()].some((one) => !(one.status >= 400 && one.status < 500));
+  if (passing) again = setTimeout(() => { if (failed.has('extent')) start(); else for (const name of failed.keys()) load(name); }, AGAIN);
   if (error && !(answer && error.status === 0)) {
     const title = error.status === 404 ? 'No history to show' : error.status === 0 ? 'The server is away' : 'The server refused';
     fill(box, el('h3', null, title), el('p', { class: 'error' }, error.message), error.remedy ? el('p', null, 'Remedy: ', el('code', null, error.remedy)) : null,
-      error.status === 404 ? null : el('p', null, 'Tried again every 5 seconds.'));
+      passing ? el('p', null, 'Tried again every 5 seconds.') : null);
   } else if (nothing) fill(box, el('h3', null, 'No interval has ended yet'), el('p', null, `The first numbers come when the first interval (${span(interval)}) and its loss threshold have passed. This page shows them by itself.`));
   else if (unmatched) fill(box, el('h3', null, 'No data here'), el('p', null, `Nothing was measured ${view.where.length ? 'for these filters ' : ''}in ${between(shownWindow().from, shownWindow().to)}.`), el('p', null, 'Choose another instant below, a longer window, or fewer filters.'));
   else if (!answer) fill(box, el('p', null, 'Loading…'));
@@ -187,15 +191,20 @@ const narrow = () => matchMedia('(max-width: 1000px)').matches;
 function orderOf(painted) {
   const order = { rows: answer.rows.values.map((_, i) => i), columns: answer.columns.values.map((_, i) => i) };
   if (view.sort === 'name') return order;
-  const worst = { rows: order.rows.map(() => -Infinity), columns: order.columns.map(() => -Infinity) };
+  const none = () => ({ worst: -Infinity, sum: 0, cells: 0 }), ranks = { rows: order.rows.map(none), columns: order.columns.map(none) };
   for (const cell of answer.cells) {
-    const value = painted.value(cell), rank = value === undefined ? -Infinity : value ?? Infinity;
-    worst.rows[cell[0]] = Math.max(worst.rows[cell[0]], rank);
-    worst.columns[cell[1]] = Math.max(worst.columns[cell[1]], rank);
+    const value = painted.value(cell);
+    if (value === undefined) continue;
+    for (const rank of [ranks.rows[cell[0]], ranks.columns[cell[1]]]) {
+      rank.worst = Math.max(rank.worst, value ?? Infinity);
+      rank.sum += value ?? 0;
+      rank.cells += 1;
+    }
   }
-  const down = (list) => (a, b) => (list[a] === list[b] ? a - b : list[a] < list[b] ? 1 : -1);
-  order.rows.sort(down(worst.rows));
-  order.columns.sort(down(worst.columns));
+  // the worst cell decides; where one dead column makes all rows alike, the mean does
+  const down = (list) => (a, b) => (list[b].worst - list[a].worst || list[b].sum / list[b].cells - list[a].sum / list[a].cells || a - b);
+  order.rows.sort(down(ranks.rows));
+  order.columns.sort(down(ranks.columns));
   return order;
 }
 
@@ -268,6 +277,7 @@ function banner() {
   const text = parts.map((part) => part.textContent).join();
   if (box.dataset.text !== text) { box.dataset.text = text; fill(box, ...parts); }
   else if (parts.length && box.querySelector('a')) box.querySelector('a').href = link(view, { tab: 'probers', row: null, column: null, path: null, flow: null });
+  if (box.hidden && parts.length) announce(parts[0].textContent);
   box.hidden = !parts.length;
 }
 
@@ -316,7 +326,7 @@ const timeline = new Timeline({
   brush: (from, to) => { go({ at: to >= newest ? null : to, span: Math.max(interval, (to - from) / 1000) }); announce(between(from, to)); },
 });
 
-const controlsShown = () => { showControls(view, extent, axes(), { newest, interval, step: stepOf(view.range, interval) }); select(); };
+const controlsShown = () => { showControls(view, extent, axes(), { newest, interval, range: rangeOf(), step: stepOf(rangeOf(), interval) }); select(); };
 controls({
   go, axes, get view() { return view; }, matrix, timeline, up: () => {
     const changes = up(view);
@@ -331,7 +341,7 @@ controls({
     scrub(at >= newest ? null : at, true);
   },
   move: (by) => {
-    const to = timelineOf().to + by * view.range * 500;
+    const to = timelineOf().to + by * rangeOf() * 500;
     go({ end: to >= newest ? null : to, at: view.at === null && to < newest ? newest : view.at });
   },
   values: (key) => extent?.keys.find((one) => one.name === key)?.values ?? [],
@@ -348,9 +358,9 @@ controls({
 
 let events = null;
 function connection(text, state) {
-  const pill = $('connection');
-  if (pill.textContent !== text) pill.textContent = text;
-  pill.className = `pill ${state}`;
+  if ($('connection-state').textContent !== text) $('connection-state').textContent = text;
+  $('newest').textContent = state === 'on' && newest ? `newest ${clock(newest)} UTC` : '';
+  $('connection').className = `pill ${state}`;
 }
 
 function reconnect() {
@@ -360,11 +370,11 @@ function reconnect() {
   events.addEventListener('interval', (event) => {
     const told = JSON.parse(event.data);
     const at = instant(told.newest);
-    connection(`connected, newest ${clock(at)} UTC`, 'on');
-    if (at === newest) return;
-    const first = newest === null;
+    const first = newest === null, same = newest === at;
     newest = at;
     interval = told.interval_s;
+    connection('connected', 'on');
+    if (same) return;
     if (first) start(); else refresh();
   });
   events.addEventListener('error', () => {

@@ -10,7 +10,7 @@ const WINDOWS = [60, 300, 900, 3600, 21600, 86400];
 const QUICK = ['dscp', 'method', 'group'];
 
 /// Shows the view in the controls.
-export function showControls(view, extent, axes, { interval, step }) {
+export function showControls(view, extent, axes, { interval, range, step }) {
   const keys = extent?.keys ?? [], known = new Set(keys.map((key) => key.name));
   const useful = keys.filter((key) => key.count > 0 && !(key.count === 1 && key.values[0] === '')).map((key) => [key.name, `${keyName(key.name)} (${key.count})`]);
   const withOwn = (key) => (known.has(key) && useful.some(([name]) => name === key) ? useful : [...useful, [key, keyName(key)]]);
@@ -29,12 +29,13 @@ export function showControls(view, extent, axes, { interval, step }) {
     choose(select, options, chosen.length > 1 ? 'several' : chosen.length ? `=${chosen[0]}` : '*');
   }
   choose($('by-key'), [['', '+ filter…'], ...useful.filter(([name]) => !QUICK.includes(name))], $('by-key').value);
-  fill($('chips'), view.where.map(([key, value], i) => el('li', null, el('button', { type: 'button', 'data-chip': i, 'data-key': `chip ${key}=${value}`, title: `${keyName(key)} = ${shown(key, value)}`, 'aria-label': `Remove the filter ${keyName(key)} = ${shown(key, value)}` }, el('span', null, `${keyName(key)} = ${shown(key, value)}`), '✕'))));
+  const inSelect = (key) => QUICK.includes(key) && view.where.filter(([k]) => k === key).length === 1;
+  fill($('chips'), view.where.map(([key, value], i) => !inSelect(key) && el('li', null, el('button', { type: 'button', 'data-chip': i, 'data-key': `chip ${key}=${value}`, title: `${keyName(key)} = ${shown(key, value)}`, 'aria-label': `Remove the filter ${keyName(key)} = ${shown(key, value)}` }, el('span', null, `${keyName(key)} = ${shown(key, value)}`), '✕'))));
   const windows = [['', `auto: ${span(Math.max(step, interval))}`], [String(interval), `interval: ${span(interval)}`], ...WINDOWS.filter((s) => s > interval).map((s) => [String(s), span(s)])];
   if (view.span !== null && !windows.some(([s]) => s === String(view.span))) windows.push([String(view.span), span(view.span)]);
   choose($('span'), windows, view.span === null ? '' : String(view.span));
   if (!$('ranges').children.length) fill($('ranges'), RANGES.map((s) => el('button', { type: 'button', 'data-range': s, title: `The last ${span(s)}` }, s === 86400 ? '24 h' : span(s))));
-  for (const button of $('ranges').children) button.setAttribute('aria-pressed', Number(button.dataset.range) === view.range);
+  for (const button of $('ranges').children) button.setAttribute('aria-pressed', Number(button.dataset.range) === range);
   $('live').setAttribute('aria-pressed', view.at === null);
   const drilled = view.row !== null || view.path !== null;
   for (const tab of $('tabs').children) {

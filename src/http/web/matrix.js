@@ -5,7 +5,7 @@
 
 import { $, cut, el, oneLine, surface } from './dom.js';
 import { keyName, shown } from './format.js';
-import { inkOn, palette } from './scale.js';
+import { LIGHT, inkOn, palette } from './scale.js';
 
 const FONT = '12px system-ui, sans-serif', BOLD = '600 12px system-ui, sans-serif';
 const GAP = 5; // cells smaller than this have no lines between them
@@ -73,7 +73,7 @@ export class Matrix {
     const image = context.createImageData(bitmap.width, bitmap.height);
     const rgb = new Map();
     const colours = palette();
-    this.hatched = [];
+    this.hatched = [[], []]; // by the ink that is seen on them: dark, light
     this.silent = [];
     for (let r = 0; r < rows.length; r += 1) {
       for (let c = 0; c < columns.length; c += 1) {
@@ -84,7 +84,7 @@ export class Matrix {
         if (!rgb.has(colour)) rgb.set(colour, [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16)));
         image.data.set(rgb.get(colour), 4 * (r * columns.length + c));
         image.data[4 * (r * columns.length + c) + 3] = 255;
-        if (cell[suspects] > 0) this.hatched.push([r, c]);
+        if (cell[suspects] > 0) this.hatched[inkOn(colour) === LIGHT ? 1 : 0].push([r, c]);
         if (value == null) this.silent.push([r, c, value]);
       }
     }
@@ -196,22 +196,22 @@ export class Matrix {
 
   hatch(context, x, y, seen, colours) {
     const { cw, ch } = this, distance = Math.min(cw, ch) < 8 ? 3 : 6;
-    context.save();
-    context.strokeStyle = colours.hatch;
     context.lineWidth = 1;
-    context.beginPath();
-    for (const [r, c] of this.hatched) {
-      if (!seen([r, c])) continue;
-      const [l, t] = [x(c), y(r)];
-      // lines x + y = k, at multiples of the distance so that neighbours' lines meet
-      for (let k = Math.ceil((l + t) / distance) * distance; k < l + t + cw + ch; k += distance) {
-        const from = Math.max(l, k - t - ch), to = Math.min(l + cw, k - t);
-        context.moveTo(from, k - from);
-        context.lineTo(to, k - to);
+    this.hatched.forEach((cells, light) => {
+      context.strokeStyle = colours.hatch[light];
+      context.beginPath();
+      for (const [r, c] of cells) {
+        if (!seen([r, c])) continue;
+        const [l, t] = [x(c), y(r)];
+        // lines x + y = k, at multiples of the distance so that neighbours' lines meet
+        for (let k = Math.ceil((l + t) / distance) * distance; k < l + t + cw + ch; k += distance) {
+          const from = Math.max(l, k - t - ch), to = Math.min(l + cw, k - t);
+          context.moveTo(from, k - from);
+          context.lineTo(to, k - to);
+        }
       }
-    }
-    context.stroke();
-    context.restore();
+      context.stroke();
+    });
   }
 
   labels(context, colours, { x, y, c0, c1, r0, r1, rows, columns, rowKey, columnKey }) {
@@ -281,6 +281,7 @@ export class Matrix {
     context.fillStyle = colours.band;
     if (y >= top - ch) context.fillRect(left, Math.max(top, y), width - left, ch);
     if (x >= left - cw) context.fillRect(Math.max(left, x), top, cw, height - top);
+    outline(at, colours.card, 5);
     outline(at, colours.ink, 2);
     context.font = BOLD;
     context.textBaseline = 'middle';

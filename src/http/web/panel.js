@@ -39,12 +39,20 @@ function directions(one) {
   return known ? `${count(one.lost_forward)} → · ← ${count(one.lost_reverse)}` : 'unknown';
 }
 
+/// Where probes were lost, as far as it is known.
+function lostWhere(lost, there, back) {
+  const unknown = lost - there - back;
+  if (!lost) return 'none';
+  if (unknown === lost) return 'direction unknown';
+  return `${count(there)} on the way there, ${count(back)} back${unknown > 0 ? `, ${count(unknown)} unknown` : ''}`;
+}
+
 /// The numbers of a window, as a list of terms.
 export function facts(f, reasons = []) {
   const bound = f.percentiles === 'bound', items = [];
   const add = (name, ...value) => items.push(el('div', null, el('dt', null, name), el('dd', null, ...value)));
   add('loss', percent(f.loss_percent), el('small', null, ` ${count(f.lost)} of ${count(f.sent)}`));
-  if (f.lost) add('lost', f.lost_forward + f.lost_reverse ? `${count(f.lost_forward)} on the way there, ${count(f.lost_reverse)} back` : 'direction unknown');
+  if (f.lost) add('lost', lostWhere(f.lost, f.lost_forward, f.lost_reverse));
   if (f.rtt_mean_ms == null) add('RTT', 'nothing came back');
   else {
     add('RTT p50', ms(f.rtt_p50_ms, bound));
@@ -209,7 +217,7 @@ async function flow(ctx, signal) {
   const item = (name, value) => el('div', null, el('dt', null, name), el('dd', null, value));
   return [...title,
     el('dl', { class: 'facts' }, item('loss', `${percent(lossPercent)}  ${count(sum('lost'))} of ${count(sum('sent'))}`),
-      item('lost', sum('lost_forward') + sum('lost_reverse') ? `${count(sum('lost_forward'))} on the way there, ${count(sum('lost_reverse'))} back` : sum('lost') ? 'direction unknown' : 'none'),
+      item('lost', lostWhere(sum('lost'), sum('lost_forward'), sum('lost_reverse'))),
       samples ? item('RTT min · mean · max', `${ms(Math.min(...came.map((p) => p.rtt_ms.min)))} · ${ms(came.reduce((n, p) => n + p.rtt_ms.mean * p.rtt_ms.samples, 0) / samples)} · ${ms(Math.max(...came.map((p) => p.rtt_ms.max)))}`) : null,
       item('intervals', count(points.length))),
     el('h3', null, 'Over time'),

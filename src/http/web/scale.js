@@ -15,13 +15,13 @@ export const METRICS = {
 
 const COLOURS = {
   light: {
-    ink: '#18212b', dim: '#566270', line: '#d7dde4', card: '#ffffff', accent: '#1c5fb8', hatch: 'rgba(24,33,43,.62)', none: '#c3ccd5', silent: '#8a94a0', band: 'rgba(28,95,184,.14)', band2: 'rgba(28,95,184,.3)',
+    ink: '#18212b', dim: '#566270', line: '#d7dde4', card: '#ffffff', accent: '#1c5fb8', hatch: ['rgba(24,33,43,.6)', 'rgba(255,255,255,.62)'], none: '#c3ccd5', silent: '#8a94a0', band: 'rgba(28,95,184,.14)', band2: 'rgba(28,95,184,.3)',
     loss: ['#e2ebf0', '#fbe3a1', '#f8b64c', '#e8702a', '#b3234d', '#45095f'],
     value: ['#eef3da', '#c3e2bf', '#84cbb7', '#45a5b4', '#2b78a6', '#274f90', '#1a2861'],
     change: ['#14508f', '#5b97cf', '#b9d6ec', '#eceff1', '#fad3a8', '#ef9340', '#b04f06'],
   },
   dark: {
-    ink: '#dfe6ee', dim: '#909dac', line: '#2b3641', card: '#151c24', accent: '#7db2ff', hatch: 'rgba(235,241,247,.72)', none: '#3a4652', silent: '#6b7683', band: 'rgba(125,178,255,.16)', band2: 'rgba(125,178,255,.34)',
+    ink: '#dfe6ee', dim: '#909dac', line: '#2b3641', card: '#151c24', accent: '#7db2ff', hatch: ['rgba(10,15,20,.6)', 'rgba(235,241,247,.7)'], none: '#3a4652', silent: '#6b7683', band: 'rgba(125,178,255,.16)', band2: 'rgba(125,178,255,.34)',
     loss: ['#2a3946', '#74308a', '#b43368', '#e65a3e', '#fba238', '#fcf6b0'],
     value: ['#2b3560', '#33578c', '#2a788e', '#21998a', '#4dbd6b', '#a3da37', '#fde725'],
     change: ['#8cc6ff', '#4a8fd2', '#2b537b', '#232d37', '#704a25', '#c4761f', '#ffb866'],
@@ -52,18 +52,13 @@ const LOSS = [TINY, 0.1, 1, 5, 100];
 /// Colour of a loss.
 export const lossColour = (value, colours = palette()) => colours.loss[stepAt(LOSS, value)];
 
-/// Thresholds at 1, 2, 5, 10 …, or evenly where the values are close together.
-function thresholds(low, high) {
-  if (!(high > low)) return [];
-  const found = [];
-  if (high / low > 3) {
-    for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += 1) {
-      for (const factor of [1, 2, 5]) found.push(Number((factor * 10 ** power).toPrecision(3)));
-    }
-  } else {
-    const rough = (high - low) / 6, power = 10 ** Math.floor(Math.log10(rough));
-    const step = [1, 2, 5, 10].find((factor) => factor * power >= rough) * power;
-    for (let at = Math.ceil(low / step) * step; at < high; at += step) found.push(Number(at.toPrecision(6)));
+/// Round thresholds from low to high: 1, 2, 5, 10 …, closer where the values are. At least to three times the lowest, so
+/// that values which hardly differ do not get the colours of best and worst.
+function thresholds(low, largest) {
+  if (!(largest >= low)) return [];
+  const found = [], high = Math.max(largest, 3 * low);
+  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += 1) {
+    for (const factor of high / low > 10 ? [1, 2, 5] : [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8]) found.push(Number((factor * 10 ** power).toPrecision(3)));
   }
   const inside = found.filter((value) => value > low && value < high);
   const every = Math.ceil(inside.length / 9);
@@ -117,8 +112,10 @@ export function scale(metricName, against, fields, cells, beforeOf) {
   return { metric, value, text, colour: (change) => colours.change[stepAt(steps, change)], legend: labels.map((label, i) => [colours.change[i], label]) };
 }
 
+export const LIGHT = '#ffffff';
+
 /// Black or white, whichever reads better on a colour.
 export function inkOn(colour) {
   const [r, g, b] = parts(colour);
-  return 0.299 * r + 0.587 * g + 0.114 * b > 140 ? '#111820' : '#ffffff';
+  return 0.299 * r + 0.587 * g + 0.114 * b > 140 ? '#111820' : LIGHT;
 }

@@ -10,7 +10,7 @@ export const START = Object.freeze({
   metric: 'loss', against: 0, // seconds earlier to compare with; 0: no comparison
   where: [], // [key, value]
   at: null, span: null, // milliseconds since 1970, null: live; seconds, null: one step of the timeline
-  range: 3600, end: null, // the timeline: seconds, and its right edge where it is not the newest
+  range: null, end: null, // the timeline: seconds, null: an hour, or less while there is less; its right edge, null: the newest
   sort: 'name', tab: 'paths',
   row: null, column: null, path: null, flow: null, // drill-down; flow: {source, target, dscp}
 });
@@ -29,7 +29,7 @@ export function parse(fragment) {
   view.where = q.getAll('where').filter((term) => term.includes('=')).map((term) => { const at = term.indexOf('='); return [term.slice(0, at), term.slice(at + 1)]; });
   view.at = instant(q.get('at'));
   view.span = within(q.get('span'), 0.1, 366 * 86400);
-  view.range = within(q.get('range'), 10, 366 * 86400) ?? START.range;
+  view.range = within(q.get('range'), 10, 366 * 86400) ?? null;
   view.end = instant(q.get('end'));
   view.sort = one('sort', ['name', 'worst'], START.sort);
   view.tab = one('tab', TABS, START.tab);
