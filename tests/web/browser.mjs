@@ -53,7 +53,11 @@ class Visit {
     });
   }
   hash() { return new URLSearchParams(new URL(this.page.url()).hash.slice(1)); }
-  ready() { return until('the matrix', () => this.page.locator('#state').isHidden()); }
+  /// Waits until the matrix and all beside it are there.
+  async ready() {
+    await until('the matrix', async () => { if (await this.page.locator('#state').isHidden()) return true; throw new Error(await this.text('#state')); });
+    await this.idle();
+  }
   /// Waits until nothing is being asked.
   idle() { return until('no question under way', () => this.page.evaluate(() => !document.body.classList.contains('busy'))); }
   key(...keys) { return keys.reduce((before, key) => before.then(() => this.page.keyboard.press(key)), Promise.resolve()); }

@@ -59,7 +59,8 @@ function fleet(kind) {
 function measure(p, k, age) {
   const figures = { sent: 480, lost: 0, forward: 0, reverse: 0, base: p.base * (1 + 0.1 * Math.sin(k / 900)), suspect: null, drops: 0, late: 0.05 };
   const r = noise(p.n, k);
-  if (r > 0.985) { figures.lost = 1; figures.reverse = 1; }
+  if (r > 0.985 && p.s !== 5) { // one source loses nothing by chance: what the checks compare with
+    figures.lost = 1; figures.reverse = 1; }
   if (p.s % 50 === 2 && p.d % 40 === 5 && age < 2400) { figures.lost += Math.round(9 + 8 * r); figures.forward += Math.round(8 + 6 * r); }
   if (p.d % 60 === 8 && age < 700 && p.dscp === 0) { figures.lost = 480; figures.forward = 480; figures.reverse = 0; }
   if (p.s % 31 === 4 && p.d % 23 === 0 && age < 9000) { figures.lost += Math.round(2 * r); figures.base *= 1.7; }

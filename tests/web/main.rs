@@ -9,7 +9,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-use common::process::{Process, llama};
+use common::process::{LLAMA, Process};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -67,7 +67,11 @@ fn large() {
 /// The real program: reflectors, a collector, its history and API.
 #[test]
 fn demo() {
-    let demo = llama(&["demo", "--interval", "1s", "--duration", "10m", "--rate", "500", "--api", "127.0.0.1:0"]);
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(LLAMA);
+    command.args(["demo", "--interval", "1s", "--duration", "10m", "--rate", "500", "--api", "127.0.0.1:0"]);
+    command.env("LLAMA_HISTORY", directory.path());
+    let demo = Process::spawn(command);
     let line = demo.wait_for("API at http://");
     let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().trim_end_matches(',');
     checks(&["demo", url]);
