@@ -395,14 +395,14 @@ pub struct HistoryArgs {
     /// Keep summaries in this directory; none keeps nothing [default: history in $STATE_DIRECTORY, of root
     /// /var/lib/llama/history-ROLE, else llama/history-ROLE in $XDG_STATE_HOME or ~/.local/state; of demo one that is
     /// removed at its end]
-    #[arg(long = "history", value_name = "DIR|none", env = "LLAMA_HISTORY", value_hint = ValueHint::DirPath)]
-    pub directory: Option<PathBuf>,
+    #[arg(long, value_name = "DIR|none", env = "LLAMA_HISTORY", value_hint = ValueHint::DirPath)]
+    pub history: Option<PathBuf>,
     /// How long summaries are kept as they came: 24h, 7d; joined to 5 minutes they are kept two weeks, to hours a year
-    #[arg(long = "history-age", value_name = "TIME", value_parser = values::duration, default_value = "24h")]
-    pub max_age: Duration,
+    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "24h")]
+    pub history_age: Duration,
     /// Bytes the history may use: 500M, 8G; beyond it the oldest goes
-    #[arg(long = "history-max-bytes", value_name = "BYTES", value_parser = values::bytes, default_value = "8G")]
-    pub max_bytes: u64,
+    #[arg(long, value_name = "BYTES", value_parser = values::bytes, default_value = "8G")]
+    pub history_max_bytes: u64,
 }
 
 /// `llama scraper`.

@@ -154,6 +154,9 @@ impl Serving {
             server.address(),
             bytes >> 20
         );
+        if sources.history.is_some() {
+            tracing::info!("matrix for a browser at http://{}/", server.address());
+        }
         Ok(Serving { server, recent, plan, metrics, sources, looked: SystemClock.monotonic() })
     }
 

@@ -104,7 +104,7 @@ mod tests {
         fn rows_come_back_and_damage_is_noticed(
             given in prop::collection::btree_map(any::<u32>(), prop::collection::vec(any::<u8>(), 0..900), 1..40),
             at: prop::sample::Index,
-            bit in 0..8,
+            bit in 0..8_u8,
         ) {
             let blocks = blocks(&given);
             let mut back = BTreeMap::new();

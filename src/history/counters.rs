@@ -16,6 +16,8 @@ pub struct HistoryCounters {
     pub(super) queued: AtomicU64,
     pub(super) queued_bytes: AtomicU64,
     pub(super) commits: AtomicU64,
+    pub(super) commit_ns: AtomicU64,
+    pub(super) upkeep_ns: AtomicU64,
     pub(super) errors: AtomicU64,
     pub(super) evicted_age: AtomicU64,
     pub(super) evicted_bytes: AtomicU64,
@@ -46,6 +48,10 @@ pub struct HistorySnapshot {
     pub queued_bytes: u64,
     /// Transactions that brought summaries.
     pub commits: u64,
+    /// Nanoseconds spent on them, waiting for the disk included.
+    pub commit_ns: u64,
+    /// Nanoseconds spent on coarser levels and on deleting.
+    pub upkeep_ns: u64,
     /// Transactions that failed; they are tried again.
     pub errors: u64,
     /// Summaries and coarser entries deleted because they were too old.
@@ -92,6 +98,8 @@ impl HistoryCounters {
             queued: self.queued.load(Relaxed),
             queued_bytes: self.queued_bytes.load(Relaxed),
             commits: self.commits.load(Relaxed),
+            commit_ns: self.commit_ns.load(Relaxed),
+            upkeep_ns: self.upkeep_ns.load(Relaxed),
             errors: self.errors.load(Relaxed),
             evicted_age: self.evicted_age.load(Relaxed),
             evicted_bytes: self.evicted_bytes.load(Relaxed),

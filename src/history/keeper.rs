@@ -12,10 +12,8 @@ use crate::net::thread;
 use crate::summary::Summary;
 use crate::time::Wall;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Time between two commits at least: batches of many collectors go together.
-const SPACING: Duration = Duration::from_millis(200);
 /// Time until a failed commit is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Transactions of upkeep after one of summaries, at most; what is left waits for the next.
@@ -29,6 +27,7 @@ pub(super) fn run(store: &Store, queue: &Queue) {
             store.counters.note(reason);
             store.reopen(true);
         }
+        let begin = Instant::now();
         let done = loop {
             match store.with(|database| commit(store, database, &batch)) {
                 Ok(done) => break done,
@@ -38,7 +37,9 @@ pub(super) fn run(store: &Store, queue: &Queue) {
                 break 'open;
             }
         };
+        store.counters.commit_ns.fetch_add(nanoseconds(begin), Relaxed);
         settle(store, queue, &batch, done);
+        let begin = Instant::now();
         for _ in 0..UPKEEP {
             match upkeep(store) {
                 Ok(true) => {}
@@ -50,12 +51,17 @@ pub(super) fn run(store: &Store, queue: &Queue) {
             }
         }
         store.measure();
-        if !queue.pause(SPACING) {
+        store.counters.upkeep_ns.fetch_add(nanoseconds(begin), Relaxed);
+        if !queue.pause(store.options.spacing) {
             break;
         }
     }
     queue.give_up();
     store.shut();
+}
+
+fn nanoseconds(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn settle(store: &Store, queue: &Queue, batch: &[Summary], done: Done) {

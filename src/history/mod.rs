@@ -61,6 +61,8 @@ pub struct Options {
     pub limits: Limits,
     /// Bytes of the file kept in memory.
     pub cache_bytes: usize,
+    /// Time between two commits at least: what many collectors send goes together.
+    pub spacing: Duration,
 }
 
 /// Bytes that a history must be allowed at least.
@@ -79,6 +81,7 @@ impl Options {
             levels: vec![five_minutes, hour],
             limits: Limits::default(),
             cache_bytes: 32 << 20,
+            spacing: Duration::from_millis(200),
         }
     }
 }

@@ -77,7 +77,8 @@ impl Keeper {
 /// A directory that was asked for cannot be used: the command line's fault.
 pub fn open(args: &HistoryArgs, role: Role) -> Result<Option<Keeper>, Failure> {
     let begin = |directory: PathBuf, temporary| {
-        let options = Options { max_age: args.max_age, max_bytes: args.max_bytes, ..Options::new(directory.clone()) };
+        let options =
+            Options { max_age: args.history_age, max_bytes: args.history_max_bytes, ..Options::new(directory.clone()) };
         let history = History::open(options)?;
         if let Some(error) = history.counters().snapshot().last_error {
             tracing::warn!("{error}");
@@ -85,7 +86,7 @@ pub fn open(args: &HistoryArgs, role: Role) -> Result<Option<Keeper>, Failure> {
         tracing::info!("history in {}", directory.display());
         Ok::<_, HistoryError>(Keeper { history, role, _temporary: temporary })
     };
-    if let Some(directory) = &args.directory {
+    if let Some(directory) = &args.history {
         if directory == Path::new(NONE) {
             return Ok(None);
         }
