@@ -13,8 +13,39 @@ export class Refused extends Error {
   }
 }
 
+/// Questions under way at once, at most: the server answers as many, for everybody together, and lets the others wait.
+const AT_ONCE = 2;
+let under = 0;
+const waiting = [];
+
+async function turn(signal) {
+  if (under < AT_ONCE) { under += 1; return; }
+  await new Promise((go, stop) => {
+    waiting.push(go);
+    signal.addEventListener('abort', () => {
+      const at = waiting.indexOf(go);
+      if (at >= 0) { waiting.splice(at, 1); stop(signal.reason); }
+    }, { once: true });
+  });
+}
+
+function over() {
+  const next = waiting.shift();
+  if (next) next(); else under -= 1;
+}
+
 /// Asks; `params` are [name, value].
 export async function ask(path, params, signal) {
+  signal.throwIfAborted();
+  await turn(signal);
+  try {
+    return await answer(path, params, signal);
+  } finally {
+    over();
+  }
+}
+
+async function answer(path, params, signal) {
   const query = new URLSearchParams(params).toString();
   let response;
   try {
