@@ -174,7 +174,7 @@ async function cell(ctx, signal) {
   const name = `${oneLine(shown(rows, view.row))} → ${oneLine(shown(columns, view.column))}`;
   const crumbs = [crumb(link(view, { row: null, column: null }), 'Fleet', 'fleet'), crumb(null, name)];
   if (!list.length && !over.points.length) return [...head(view, crumbs, name, `${keyName(rows)} → ${keyName(columns)}`), nothing('paths between these two')];
-  return [...head(view, crumbs, name, `${keyName(rows)} → ${keyName(columns)} · ${count(answer.total)} paths`),
+  return [...head(view, crumbs, name, `${keyName(rows)} → ${keyName(columns)} · ${count(answer.total)} path${answer.total === 1 ? '' : 's'}`),
     list.length ? facts(now.total, suspectReasons(ctx, list)) : nothing('paths between these two'), chart(ctx, over, name), list.length ? distribution(now.total) : [],
     el('h3', null, 'Paths'), list.length ? table('Paths', PATH_HEADS, pathRows(ctx, list)) : nothing('paths'), more(list.length, answer.total, 'paths')];
 }
