@@ -1,4 +1,4 @@
-//! The HTTP side of every role: API, metrics.
+//! The HTTP side of every role: API, metrics, the page.
 //!
 //! Responsible for serving on a thread of its own, within limits, so that no client ever reaches a probing
 //! thread. Not responsible for what is served: roles hand over what to show. Read [`server::Server`] first,
@@ -14,3 +14,4 @@ pub mod matrix;
 pub mod metrics;
 pub mod recent;
 pub mod server;
+pub mod web;

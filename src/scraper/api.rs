@@ -7,7 +7,7 @@ use super::collector::{State, StatusRecord};
 use crate::http::answer::{Refusal, json};
 use crate::http::api::health::{SinkRecord, SummariesRecord};
 use crate::http::api::{Endpoint, Reason, summaries};
-use crate::http::matrix;
+use crate::http::{matrix, web};
 use crate::sink::rfc3339;
 use crate::time::{Clock, SystemClock};
 use axum::Router;
@@ -43,7 +43,8 @@ struct Health {
 pub fn router(view: View) -> Router {
     let recent = view.recent().map(|recent| summaries::router(recent.clone()));
     let router = Router::new()
-        .route("/", get(list))
+        .route("/", get(web::index))
+        .merge(web::router())
         .route("/status", get(|| async { "ok" }))
         .route("/api/v1/", get(list))
         .route("/api/v1/collectors", get(collectors))

@@ -15,12 +15,13 @@ pub use paths::build;
 use super::answer::{Refusal, joined, json};
 use super::matrix;
 use super::recent::Recent;
+use super::web;
 use crate::config::Plan;
 use crate::sink::SinkCounters;
 use crate::time::Wall;
 use axum::body::Body;
 use axum::http::StatusCode;
-use axum::response::{Html, Response};
+use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
 use serde::Serialize;
@@ -119,7 +120,7 @@ pub(super) const fn endpoint(method: &'static str, path: &'static str, what: &'s
 
 /// Every endpoint of [`router`]; those of the matrix are listed with them.
 pub const ENDPOINTS: [Endpoint; 12] = [
-    endpoint("GET", "/", "links to the endpoints"),
+    endpoint("GET", "/", "the matrix, for a browser"),
     endpoint("GET", "/status", "ok, while the program runs (as upstream)"),
     endpoint("GET", "/influxdata", "the latest interval per source and destination (as upstream's Go generation)"),
     endpoint("GET", "/latency", "the latest interval per source and destination (as upstream's Python generation)"),
@@ -136,7 +137,7 @@ pub const ENDPOINTS: [Endpoint; 12] = [
 /// Every endpoint.
 pub fn router(state: State) -> Router {
     let handlers: [MethodRouter<State>; ENDPOINTS.len()] = [
-        get(|| async { Html(index(all())) }),
+        get(web::index),
         get(|| async { "ok" }),
         get(upstream::influxdata),
         get(upstream::latency),
@@ -149,7 +150,7 @@ pub fn router(state: State) -> Router {
         get(paths::build),
         post(reload::reload).layer(Extension(reload::Gate::default())),
     ];
-    let mut router = Router::new();
+    let mut router = web::router();
     for (endpoint, handler) in ENDPOINTS.iter().zip(handlers) {
         router = router.route(endpoint.path, handler);
     }
@@ -168,7 +169,8 @@ pub fn matrix_alone(shown: matrix::Shown) -> Router {
     };
     let all = move || alone().chain(matrix::ENDPOINTS);
     Router::new()
-        .route("/", get(move || async move { Html(index(all())) }))
+        .route("/", get(web::index))
+        .merge(web::router())
         .route("/status", get(|| async { "ok" }))
         .route("/api/v1/", get(move || async move { list(all()) }))
         .route("/api/v1/build", get(paths::build))
@@ -183,18 +185,6 @@ fn list(endpoints: impl Iterator<Item = Endpoint>) -> Response {
         endpoints: Vec<Endpoint>,
     }
     json(&List { endpoints: endpoints.collect() })
-}
-
-/// `GET /`: for people who come by a browser.
-fn index(endpoints: impl Iterator<Item = Endpoint>) -> String {
-    let item = |endpoint: Endpoint| match endpoint {
-        Endpoint { method: "GET", path, what } if !path.contains('{') => {
-            format!("<li><a href=\"{path}\">{path}</a>: {what}</li>\n")
-        }
-        Endpoint { method, path, what } => format!("<li>{method} {path}: {what}</li>\n"),
-    };
-    let items: String = endpoints.filter(|endpoint| endpoint.path != "/").map(item).collect();
-    format!("<!doctype html>\n<meta charset=\"utf-8\">\n<title>LLAMA</title>\n<h1>LLAMA</h1>\n<ul>\n{items}</ul>\n")
 }
 
 /// A long JSON text, built as the client takes it: `head`, the items with commas between, `tail`.
