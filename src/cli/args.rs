@@ -5,6 +5,7 @@
 
 #![allow(rustdoc::broken_intra_doc_links)] // these texts are shown as help: [::] is an address there
 
+use super::matrix::Metric;
 use super::values::{self, CoreList, Destination};
 use crate::net::features::IoChoice;
 use crate::probe::shape::{Dscp, MethodKind, Sizes, StampPolicy};
@@ -94,6 +95,8 @@ pub enum Mode {
     Scraper(ScraperArgs),
     /// Run reflectors and a collector on this machine's loopback and show the result live
     Demo(DemoArgs),
+    /// Show the matrix of a running collector, scraper or demo in the terminal
+    Matrix(MatrixArgs),
     /// Print a shell completion script
     Completions(CompletionsArgs),
     /// Print the manual page, or write all of them to a directory
@@ -467,6 +470,67 @@ pub struct DemoArgs {
     /// How datagrams go in and out
     #[arg(long, value_name = "HOW", value_parser = values::io(), default_value = "auto")]
     pub io: IoChoice,
+}
+
+/// `llama matrix`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  llama matrix --url http://collector:5000
+      Loss from groups to groups in the newest interval, whether to believe it, and the worst paths and flows
+  llama matrix --url http://collector:5000 --watch --metric p99 --rows src_rack --columns dst_rack
+      Redrawn with each interval, until Ctrl-C
+  llama matrix --url http://collector:5000 --span 10m --before 1d --where dscp=46 --where group=east
+      What changed since yesterday, of one class and one group
+  llama matrix --url http://collector:5000 --at 2024-02-29T03:00:00Z --json | jq .total
+      That night, for a script
+
+Exit status: 0 when it was shown, 1 when the server cannot be asked or refuses, or by --fail-above, 2 when flags are wrong.")]
+pub struct MatrixArgs {
+    /// The matrix in the terminal.
+    #[command(flatten)]
+    pub view: MatrixViewArgs,
+}
+
+/// Flags of the matrix in the terminal.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "In the terminal")]
+pub struct MatrixViewArgs {
+    /// API of a collector, scraper or demo: http://HOST:PORT
+    #[arg(long, value_name = "URL", required = true, value_parser = values::api_url, value_hint = ValueHint::Url)]
+    pub url: Option<String>,
+    /// Group rows by this: src_ip, dst_ip, method, dscp, size, group or a tag [default: what the server suggests]
+    #[arg(long, value_name = "KEY", requires = "url")]
+    pub rows: Option<String>,
+    /// Group columns by this [default: what the server suggests]
+    #[arg(long, value_name = "KEY", requires = "url")]
+    pub columns: Option<String>,
+    /// What cells show
+    #[arg(long, value_name = "METRIC", default_value = "loss", requires = "url")]
+    pub metric: Metric,
+    /// Only paths with this value, repeatable; the same KEY again: or; another KEY: and; no VALUE: paths without the key
+    #[arg(long = "where", value_name = "KEY=VALUE", value_parser = values::key_and_value, requires = "url")]
+    pub filter: Vec<(String, String)>,
+    /// The interval of this instant instead of the newest: 2024-02-29T12:30:00Z, or seconds since 1970
+    #[arg(long, value_name = "TIME", value_parser = values::instant, requires = "url")]
+    pub at: Option<String>,
+    /// A window of this length instead of one interval: 10m, 1h
+    #[arg(long, value_name = "TIME", value_parser = values::duration, requires = "url")]
+    pub span: Option<Duration>,
+    /// Show the change against so much earlier: 1h, 1d
+    #[arg(long, value_name = "TIME", value_parser = values::duration, requires = "url")]
+    pub before: Option<Duration>,
+    /// List so many of the worst paths and flows, 0 to 1000, by the metric [default: 5 that lost, when something did]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=1000), requires = "url")]
+    pub worst: Option<u16>,
+    /// Show it again with each new interval, until Ctrl-C
+    #[arg(long, conflicts_with = "at", requires = "url")]
+    pub watch: bool,
+    /// Print one JSON object per matrix, each on a line; times are in milliseconds
+    #[arg(long, requires = "url")]
+    pub json: bool,
+    /// Exit with 1 when a cell lost more than this, suspect ones too, or when nothing was measured
+    #[arg(long, value_name = "PERCENT", value_parser = values::percent, conflicts_with = "watch", requires = "url")]
+    pub fail_above: Option<f64>,
 }
 
 /// `llama completions`.

@@ -16,6 +16,7 @@ pub mod mmsg;
 pub mod sim;
 pub mod socket;
 pub mod stamp_keys;
+pub mod terminal;
 pub mod thread;
 pub mod uring;
 
