@@ -361,6 +361,9 @@ pub struct DestinationArgs {
     /// Token for InfluxDB 2.x and 3.x; better in the environment than in the process list
     #[arg(long, value_name = "TOKEN", env = "INFLUX_TOKEN", hide_env_values = true)]
     pub influx_token: Option<String>,
+    /// Write the histogram of round trips and all listed flows into every point too, so that percentiles of many points are exact
+    #[arg(long, requires = "influx")]
+    pub influx_detail: bool,
     /// Where summaries wait on disk while the database is away
     #[command(flatten)]
     pub spool: SpoolArgs,

@@ -13,6 +13,9 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+/// Bytes after which a piece of a long answer leaves; the last part of it may go beyond.
+const PIECE: usize = 48 << 10;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Why a request is not answered as asked, and what to do about it.
@@ -89,6 +92,19 @@ impl<F: FnMut() -> Option<Vec<u8>> + Send + Unpin + 'static> Pieces<F> {
     pub fn body(next: F) -> Body {
         Body::new(Pieces { next, yielded: true })
     }
+}
+
+/// A long text made of parts that are written when their turn comes, joined to pieces.
+pub(super) fn joined(mut parts: impl Iterator<Item = Vec<u8>> + Send + Unpin + 'static) -> Body {
+    Pieces::body(move || {
+        let mut piece = parts.next()?;
+        piece.reserve(PIECE.saturating_sub(piece.len()));
+        while piece.len() < PIECE {
+            let Some(part) = parts.next() else { break };
+            piece.extend_from_slice(&part);
+        }
+        Some(piece)
+    })
 }
 
 impl<F: FnMut() -> Option<Vec<u8>> + Unpin> HttpBody for Pieces<F> {

@@ -45,6 +45,15 @@ const UNREADABLE_BYTES: usize = 256;
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
+/// Changes when the server stops; in the extensions of every request.
+#[derive(Clone, Debug)]
+pub(super) struct Stopping(pub watch::Receiver<bool>);
+
+/// In the extensions of an answer that goes on as long as the client listens: its time is
+/// [`Limits::stream_time`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GoesOn;
+
 /// What all connections of a server share.
 #[derive(Clone)]
 pub(super) struct Shared {
@@ -66,6 +75,8 @@ enum Phase {
     Request,
     /// The answer is written.
     Answer,
+    /// An answer that goes on is written.
+    Stream,
 }
 
 /// How long a connection has been where it stands.
@@ -84,6 +95,7 @@ impl Progress {
             Phase::Idle => limits.idle_time,
             Phase::Request => limits.request_time + GRACE,
             Phase::Answer => limits.answer_time,
+            Phase::Stream => limits.stream_time,
         };
         let deadline = self.since + time;
         self.stalled.map_or(deadline, |stalled| deadline.min(stalled + limits.stalled_time))
@@ -175,6 +187,7 @@ async fn respond(
         let mut request = Request::from_parts(parts, body);
         request.extensions_mut().insert(Peer(peer));
         request.extensions_mut().insert(Arc::clone(&shared.counters));
+        request.extensions_mut().insert(Stopping(shared.stopping.clone()));
         shared.router.clone().oneshot(request).await.map_err(|never| match never {})
     };
     let response = match timeout(shared.limits.request_time, caught(answer)).await {
@@ -193,7 +206,8 @@ async fn respond(
     };
     let response = finish(response);
     shared.counters.answered(response.status().as_u16());
-    watch.enter(Phase::Answer);
+    let goes_on = response.extensions().get::<GoesOn>().is_some();
+    watch.enter(if goes_on { Phase::Stream } else { Phase::Answer });
     Ok(response.map(|body| Body::new(Watched { body, watch })))
 }
 
@@ -347,6 +361,15 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // nobody reads while an answer goes on: a client that has gone is seen here, not when something is written
+        if self.watch.lock().phase == Phase::Stream {
+            let mut byte = [0];
+            match self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(_)) | Poll::Pending => {}
+            }
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -9,6 +9,8 @@ pub mod answer;
 pub mod api;
 mod connection;
 pub mod counters;
+pub mod events;
+pub mod matrix;
 pub mod metrics;
 pub mod recent;
 pub mod server;

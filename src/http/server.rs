@@ -5,6 +5,7 @@
 
 use super::connection::{self, Shared};
 use super::counters::{Counters, CountersSnapshot};
+use super::matrix::QUESTIONS_AT_ONCE;
 use crate::net::thread;
 use axum::Router;
 use std::future::{Future, poll_fn};
@@ -25,8 +26,8 @@ pub use super::connection::Peer;
 const STOP_WITHIN: Duration = Duration::from_secs(1);
 /// Pause after the kernel could not hand a connection over.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Threads for handlers that wait (a reload), at most.
-const BLOCKING_THREADS: usize = 2;
+/// Threads for handlers that wait: a reload and a page of metrics, and the questions that are answered at once.
+const BLOCKING_THREADS: usize = 2 + QUESTIONS_AT_ONCE;
 
 /// What clients may use; what is beyond is refused or closed, and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct Limits {
     pub stalled_time: Duration,
     /// For which a client may take its answer slowly.
     pub answer_time: Duration,
+    /// For which a client may take an answer that goes on: a stream of events, which ends before.
+    pub stream_time: Duration,
     /// Between an answer and the next request.
     pub idle_time: Duration,
 }
@@ -62,6 +65,7 @@ impl Default for Limits {
             request_time: Duration::from_secs(10),
             stalled_time: Duration::from_secs(10),
             answer_time: Duration::from_secs(120),
+            stream_time: Duration::from_secs(3660),
             idle_time: Duration::from_secs(30),
         }
     }

@@ -51,11 +51,17 @@ fn natural(text: &str) -> Vec<(u64, Cow<'_, str>)> {
     parts
 }
 
-/// The values, in order, and each one's position.
-fn axis<'a>(values: impl Iterator<Item = Cow<'a, str>>) -> (Vec<String>, HashMap<String, usize>) {
+/// Each value once, in the order people expect: numbers within texts by their value.
+pub fn ordered<'a>(values: impl Iterator<Item = Cow<'a, str>>) -> Vec<String> {
     let distinct: BTreeSet<Cow<'a, str>> = values.collect();
     let mut ordered: Vec<String> = distinct.into_iter().map(Cow::into_owned).collect();
     ordered.sort_by(|a, b| natural(a).cmp(&natural(b)).then_with(|| a.cmp(b)));
+    ordered
+}
+
+/// The values, in order, and each one's position.
+fn axis<'a>(values: impl Iterator<Item = Cow<'a, str>>) -> (Vec<String>, HashMap<String, usize>) {
+    let mut ordered = ordered(values);
     ordered.truncate(SIDE);
     let positions = ordered.iter().enumerate().map(|(position, value)| (value.clone(), position)).collect();
     (ordered, positions)

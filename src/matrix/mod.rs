@@ -5,6 +5,7 @@
 //! shown. Read [`Source`] first.
 
 pub mod grid;
+pub mod influx;
 pub mod question;
 pub mod source;
 

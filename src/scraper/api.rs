@@ -6,7 +6,8 @@ use super::View;
 use super::collector::{State, StatusRecord};
 use crate::http::answer::{Refusal, json};
 use crate::http::api::health::{SinkRecord, SummariesRecord};
-use crate::http::api::{Reason, summaries};
+use crate::http::api::{Endpoint, Reason, summaries};
+use crate::http::matrix;
 use crate::sink::rfc3339;
 use crate::time::{Clock, SystemClock};
 use axum::Router;
@@ -25,13 +26,6 @@ pub const ENDPOINTS: [(&str, &str); 5] = [
     ("/api/v1/health", "whether all is well, and since when not"),
     ("/api/v1/summaries", "the newest summaries of all collectors: after=N, or from=, to=, path="),
 ];
-
-#[derive(Serialize)]
-struct Endpoint {
-    method: &'static str,
-    path: &'static str,
-    what: &'static str,
-}
 
 #[derive(Serialize)]
 struct Health {
@@ -64,7 +58,8 @@ pub fn router(view: View) -> Router {
 
 async fn list() -> Response {
     let endpoint = |(path, what)| Endpoint { method: "GET", path, what };
-    json(&BTreeMap::from([("endpoints", ENDPOINTS.map(endpoint))]))
+    let endpoints: Vec<Endpoint> = ENDPOINTS.into_iter().map(endpoint).chain(matrix::ENDPOINTS).collect();
+    json(&BTreeMap::from([("endpoints", endpoints)]))
 }
 
 async fn collectors(extract::State(view): extract::State<View>) -> Response {

@@ -127,7 +127,8 @@ impl Sinks {
     /// can be reached is not checked: it may come later.
     pub fn add_influx(&mut self, options: influx::Options, limits: Limits) -> Result<(), SinkError> {
         let name = options.target.to_string();
-        self.add(name, limits, influx::line, true, move |queue| {
+        let render = if options.detail { influx::detailed_line } else { influx::line };
+        self.add(name, limits, render, true, move |queue| {
             let (shipper, queue) = (influx::Shipper::new(&options, queue)?, queue.clone());
             Ok(move || shipper.run(&queue))
         })

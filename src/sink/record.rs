@@ -217,12 +217,12 @@ pub fn method_name(method: MethodKind) -> &'static str {
 }
 
 /// The method of a name; `None` when this version has none of it.
-pub(super) fn method_of(name: &str) -> Option<MethodKind> {
+pub(crate) fn method_of(name: &str) -> Option<MethodKind> {
     MethodKind::ALL.into_iter().find(|method| method.name() == name)
 }
 
 /// The suspicion of a name; `None` when this version has none of it.
-pub(super) fn suspicion_of(name: &str) -> Option<Suspicion> {
+pub(crate) fn suspicion_of(name: &str) -> Option<Suspicion> {
     Suspicion::ALL.into_iter().find(|suspicion| suspicion_name(*suspicion) == name)
 }
 

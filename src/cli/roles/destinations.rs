@@ -26,7 +26,8 @@ pub fn open(args: &DestinationArgs, limits: Limits) -> Result<Sinks, Failure> {
             max_bytes: args.spool.max_bytes,
             max_age: args.spool.max_age,
         });
-        sinks.add_influx(influx::Options { spool, ..influx::Options::new(target) }, limits).map_err(wrong)?;
+        let options = influx::Options { spool, detail: args.influx_detail, ..influx::Options::new(target) };
+        sinks.add_influx(options, limits).map_err(wrong)?;
     }
     if let Some(file) = &args.output {
         sinks.add_json_lines(file, limits).map_err(wrong)?;

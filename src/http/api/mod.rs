@@ -5,14 +5,15 @@
 
 pub mod health;
 mod paths;
-mod query;
+pub(super) mod query;
 mod reload;
 pub mod summaries;
 mod upstream;
 
 pub use paths::build;
 
-use super::answer::{Pieces, Refusal, json};
+use super::answer::{Refusal, joined, json};
+use super::matrix;
 use super::recent::Recent;
 use crate::config::Plan;
 use crate::sink::SinkCounters;
@@ -24,9 +25,6 @@ use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
 use serde::Serialize;
 use std::sync::{Arc, PoisonError, RwLock};
-
-/// Bytes after which a piece of a long answer leaves; the last item of it may go beyond.
-const PIECE: usize = 48 << 10;
 
 /// The plan that runs now; replaced by a reload.
 #[derive(Clone, Debug)]
@@ -115,11 +113,11 @@ pub struct Endpoint {
     pub what: &'static str,
 }
 
-const fn endpoint(method: &'static str, path: &'static str, what: &'static str) -> Endpoint {
+pub(super) const fn endpoint(method: &'static str, path: &'static str, what: &'static str) -> Endpoint {
     Endpoint { method, path, what }
 }
 
-/// Every endpoint of [`router`].
+/// Every endpoint of [`router`]; those of the matrix are listed with them.
 pub const ENDPOINTS: [Endpoint; 12] = [
     endpoint("GET", "/", "links to the endpoints"),
     endpoint("GET", "/status", "ok, while the program runs (as upstream)"),
@@ -162,9 +160,9 @@ pub fn router(state: State) -> Router {
 fn list() -> Response {
     #[derive(Serialize)]
     struct List {
-        endpoints: [Endpoint; ENDPOINTS.len()],
+        endpoints: Vec<Endpoint>,
     }
-    json(&List { endpoints: ENDPOINTS })
+    json(&List { endpoints: ENDPOINTS.into_iter().chain(matrix::ENDPOINTS).collect() })
 }
 
 /// `GET /`: for people who come by a browser.
@@ -175,7 +173,7 @@ fn index() -> String {
         }
         Endpoint { method, path, what } => format!("<li>{method} {path}: {what}</li>\n"),
     };
-    let items: String = ENDPOINTS.iter().skip(1).map(item).collect();
+    let items: String = ENDPOINTS.iter().skip(1).chain(&matrix::ENDPOINTS).map(item).collect();
     format!("<!doctype html>\n<meta charset=\"utf-8\">\n<title>LLAMA</title>\n<h1>LLAMA</h1>\n<ul>\n{items}</ul>\n")
 }
 
@@ -186,26 +184,11 @@ fn long_list<T: Send + Unpin + 'static>(
     write: impl Fn(&T, &mut Vec<u8>) + Send + Unpin + 'static,
     tail: &'static str,
 ) -> Body {
-    let mut items = items.peekable();
-    let mut begun = Some(head.as_bytes().to_vec());
-    let mut ended = false;
-    Pieces::body(move || {
-        if ended {
-            return None;
-        }
-        let mut piece = begun.take().unwrap_or_default();
-        piece.reserve(PIECE);
-        while piece.len() < PIECE {
-            let Some(item) = items.next() else {
-                piece.extend_from_slice(tail.as_bytes());
-                ended = true;
-                break;
-            };
-            write(&item, &mut piece);
-            if items.peek().is_some() {
-                piece.push(b',');
-            }
-        }
-        Some(piece)
-    })
+    let head = std::iter::once(head.as_bytes().to_vec());
+    let items = items.enumerate().map(move |(position, item)| {
+        let mut text = if position == 0 { Vec::new() } else { vec![b','] };
+        write(&item, &mut text);
+        text
+    });
+    joined(head.chain(items).chain(std::iter::once(tail.as_bytes().to_vec())))
 }

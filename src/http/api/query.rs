@@ -13,9 +13,10 @@ const NS_PER_S: f64 = 1e9;
 
 /// The parameters of one request.
 #[derive(Debug)]
-pub(super) struct Parameters(Vec<(String, String)>);
+pub(in crate::http) struct Parameters(Vec<(String, String)>);
 
-fn mistake(name: &str, value: &str, remedy: impl Into<String>) -> Refusal {
+/// The refusal of a parameter's value.
+pub(in crate::http) fn mistake(name: &str, value: &str, remedy: impl Into<String>) -> Refusal {
     // what a client sent is shown, but not at any length
     let value: String = value.chars().take(80).collect();
     Refusal::new(StatusCode::BAD_REQUEST, format!("{name}: `{value}` cannot be"), remedy)
@@ -23,7 +24,12 @@ fn mistake(name: &str, value: &str, remedy: impl Into<String>) -> Refusal {
 
 impl Parameters {
     /// The parameters, when each is one of `known` and stands once.
-    pub(super) fn of(uri: &Uri, known: &[&str]) -> Result<Parameters, Refusal> {
+    pub(in crate::http) fn of(uri: &Uri, known: &[&str]) -> Result<Parameters, Refusal> {
+        Parameters::repeating(uri, known, None)
+    }
+
+    /// The same, where `repeated` may stand more than once.
+    pub(in crate::http) fn repeating(uri: &Uri, known: &[&str], repeated: Option<&str>) -> Result<Parameters, Refusal> {
         let pairs = match Query::<Vec<(String, String)>>::try_from_uri(uri) {
             Ok(Query(pairs)) => pairs,
             Err(_) => {
@@ -39,19 +45,26 @@ impl Parameters {
                 };
                 return Err(mistake(name, value, remedy));
             }
-            if pairs[..position].iter().any(|(other, _)| other == name) {
+            let once = repeated != Some(name.as_str());
+            if once && pairs[..position].iter().any(|(other, _)| other == name) {
                 return Err(mistake(name, value, "give it once"));
             }
         }
         Ok(Parameters(pairs))
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    /// The text of a parameter.
+    pub(in crate::http) fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    /// All texts of a parameter that may stand more than once.
+    pub(in crate::http) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
     /// A whole number in a range.
-    pub(super) fn number(&self, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, Refusal> {
+    pub(in crate::http) fn number(&self, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, Refusal> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse() {
@@ -61,7 +74,7 @@ impl Parameters {
     }
 
     /// An instant: RFC 3339, or seconds since 1970.
-    pub(super) fn instant(&self, name: &str) -> Result<Option<Wall>, Refusal> {
+    pub(in crate::http) fn instant(&self, name: &str) -> Result<Option<Wall>, Refusal> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let seconds = || {
             let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -75,14 +88,14 @@ impl Parameters {
     }
 
     /// A path's id.
-    pub(super) fn path(&self, name: &str) -> Result<Option<PathId>, Refusal> {
+    pub(in crate::http) fn path(&self, name: &str) -> Result<Option<PathId>, Refusal> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let remedy = "give 16 hexadecimal digits from the id of /api/v1/paths";
         PathId::parse(text).map(Some).ok_or_else(|| mistake(name, text, remedy))
     }
 
     /// Yes or no; no when it is left out.
-    pub(super) fn flag(&self, name: &str) -> Result<bool, Refusal> {
+    pub(in crate::http) fn flag(&self, name: &str) -> Result<bool, Refusal> {
         match self.get(name) {
             None | Some("0" | "false") => Ok(false),
             Some("1" | "true" | "") => Ok(true),

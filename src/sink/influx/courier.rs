@@ -10,6 +10,7 @@ use crate::sink::SinkError;
 use crate::sink::queue::Queue;
 use crate::time::{Clock, SystemClock};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
@@ -45,7 +46,8 @@ pub(super) struct Courier {
 impl Courier {
     /// Starts the thread; it nudges `queue` after every answer.
     pub fn start(options: &Options, queue: Arc<Queue>) -> Result<Courier, SinkError> {
-        let connection = Connection { agent: agent(options)?, target: options.target.clone() };
+        let agent = agent(&options.target, options.ca_file.as_deref(), options.policy.connect)?;
+        let connection = Connection { agent, target: options.target.clone() };
         let (parcels, to_send) = bounded::<Parcel>(1);
         let (answered, answers) = bounded(1);
         std::thread::Builder::new()
@@ -98,19 +100,24 @@ struct Connection {
     target: Target,
 }
 
-fn agent(options: &Options) -> Result<ureq::Agent, SinkError> {
+/// What makes requests to a target: it follows no redirect, takes every status as an answer, and trusts `ca_file`
+/// alone where there is one.
+///
+/// # Errors
+/// The certificates cannot be used.
+pub(crate) fn agent(target: &Target, ca_file: Option<&Path>, connect: Duration) -> Result<ureq::Agent, SinkError> {
     let mut config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         // a redirected POST becomes a GET, whose success stores nothing
         .max_redirects(0)
         .max_redirects_will_error(false)
-        .timeout_connect(Some(options.policy.connect))
+        .timeout_connect(Some(connect))
         .user_agent(concat!("llama/", env!("CARGO_PKG_VERSION")));
-    if options.target.is_loopback() {
+    if target.is_loopback() {
         config = config.proxy(None);
     }
-    if let Some(path) = &options.ca_file {
-        let wrong = |reason| SinkError::Certificates { path: path.clone(), reason };
+    if let Some(path) = ca_file {
+        let wrong = |reason| SinkError::Certificates { path: path.into(), reason };
         let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
         let certificates = parse_pem(&pem)
             .filter_map(|item| match item {
@@ -184,7 +191,7 @@ fn message_of(answer: &str) -> String {
 }
 
 /// `text` on one line and not too long.
-pub(super) fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     let mut short: String =
         text.trim().chars().take(ANSWER_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.trim().chars().nth(ANSWER_CHARS).is_some() {
@@ -208,12 +215,9 @@ mod tests {
 
     #[test]
     fn a_certificate_file_without_certificates_is_named() {
-        let options = |path: &str| Options {
-            ca_file: Some(path.into()),
-            ..Options::new(Target::parse("https://db?db=x", None).expect("target"))
-        };
+        let target = Target::parse("https://db?db=x", None).expect("target");
         for path in ["/no/such/file", "/dev/null"] {
-            let error = agent(&options(path)).expect_err("error").to_string();
+            let error = agent(&target, Some(Path::new(path)), Duration::from_secs(1)).expect_err("error").to_string();
             assert!(error.starts_with(&format!("influx: cannot use the certificates in {path}: ")), "{error}");
         }
     }

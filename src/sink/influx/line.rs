@@ -7,7 +7,8 @@
 //! Texts are cleaned as in [`point`](super::point), which builds other points; this one is rendered straight into
 //! its line, ten thousand at a time.
 
-use super::point::{add_tag, clean};
+use super::detail;
+use super::point::{SERVERS, add_tag, clean};
 use crate::sink::record::{flow_loss_percent, method_name, suspicion_name};
 use crate::summary::Summary;
 use influxdb_line_protocol::LineProtocolBuilder;
@@ -15,13 +16,13 @@ use influxdb_line_protocol::builder::AfterField;
 use std::collections::BTreeMap;
 
 /// The measurement, as upstream.
-const MEASUREMENT: &str = "raw_stats";
+pub(crate) const MEASUREMENT: &str = "raw_stats";
 
 /// Tags of every point; a user's tag with such a name becomes `tag_NAME`.
-const OWN_TAGS: [&str; 4] = ["dscp", "dst_ip", "method", "src_ip"];
+pub(crate) const OWN_TAGS: [&str; 5] = ["dscp", "dst_ip", "group", "method", "src_ip"];
 
 /// All our fields. A tag named as a field would hide the field from queries.
-const FIELDS: [&str; 46] = [
+const FIELDS: [&str; 56] = [
     "rtt",
     "loss",
     "lost",
@@ -33,15 +34,21 @@ const FIELDS: [&str; 46] = [
     "rtt_p99",
     "rtt_p999",
     "rtt_max",
+    "ipdv_samples",
     "ipdv_mean",
+    "ipdv_min",
     "ipdv_max",
+    "owd_forward_samples",
     "owd_forward_mean",
     "owd_forward_min",
     "owd_forward_max",
+    "owd_reverse_samples",
     "owd_reverse_mean",
     "owd_reverse_min",
     "owd_reverse_max",
+    "residence_samples",
     "residence_mean",
+    "residence_min",
     "residence_max",
     "lateness_p50",
     "lateness_p99",
@@ -68,7 +75,27 @@ const FIELDS: [&str; 46] = [
     "received_by",
     "worst_flow",
     "worst_flow_loss",
+    "worst_flow_sent",
+    "worst_flow_lost",
+    "rtt_histogram",
+    "worst_flows",
 ];
+
+/// Whether a user's tag of this name is written as `tag_NAME`.
+fn is_taken(name: &str) -> bool {
+    OWN_TAGS.contains(&name) || FIELDS.contains(&name) || SERVERS.contains(&name)
+}
+
+/// The name under which a user's tag stands in the database, unless another tag of the target has it already.
+pub fn written_tag(name: &str) -> String {
+    let name = clean(name);
+    if is_taken(&name) { format!("tag_{name}") } else { name }
+}
+
+/// The user's tag that stands in the database under this name, which is none of [`OWN_TAGS`].
+pub fn read_tag(name: &str) -> &str {
+    name.strip_prefix("tag_").filter(|name| is_taken(name)).unwrap_or(name)
+}
 
 type Fields = LineProtocolBuilder<Vec<u8>, AfterField>;
 
@@ -81,8 +108,9 @@ fn tags(summary: &Summary) -> BTreeMap<String, String> {
         ("method".to_string(), method_name(path.method).to_string()),
         ("dscp".to_string(), path.dscp.0.to_string()),
     ]);
+    add_tag(&mut tags, "group", &path.group, |_| false);
     for (key, value) in path.tags.iter() {
-        add_tag(&mut tags, key, value, |key| OWN_TAGS.contains(&key) || FIELDS.contains(&key));
+        add_tag(&mut tags, key, value, is_taken);
     }
     tags
 }
@@ -111,6 +139,15 @@ impl Writer {
 
 /// Appends the summary as one line, its newline included.
 pub fn line(summary: &Summary, out: &mut Vec<u8>) {
+    render(summary, false, out);
+}
+
+/// As [`line`], with the histogram of round trips and the listed flows as texts.
+pub fn detailed_line(summary: &Summary, out: &mut Vec<u8>) {
+    render(summary, true, out);
+}
+
+fn render(summary: &Summary, detail: bool, out: &mut Vec<u8>) {
     let counts = &summary.counts;
     let mut head = LineProtocolBuilder::new_with(std::mem::take(out)).measurement(MEASUREMENT);
     for (key, value) in tags(summary) {
@@ -131,17 +168,18 @@ pub fn line(summary: &Summary, out: &mut Vec<u8>) {
             .millis("rtt_p999", rtt.p999 as f64)
             .millis("rtt_max", rtt.max as f64);
     }
-    for (mean, min, max, extremes) in [
-        ("ipdv_mean", None, "ipdv_max", &summary.ipdv),
-        ("owd_forward_mean", Some("owd_forward_min"), "owd_forward_max", &summary.owd_forward),
-        ("owd_reverse_mean", Some("owd_reverse_min"), "owd_reverse_max", &summary.owd_reverse),
-        ("residence_mean", None, "residence_max", &summary.residence),
+    for ([samples, mean, min, max], extremes) in [
+        (["ipdv_samples", "ipdv_mean", "ipdv_min", "ipdv_max"], &summary.ipdv),
+        (["owd_forward_samples", "owd_forward_mean", "owd_forward_min", "owd_forward_max"], &summary.owd_forward),
+        (["owd_reverse_samples", "owd_reverse_mean", "owd_reverse_min", "owd_reverse_max"], &summary.owd_reverse),
+        (["residence_samples", "residence_mean", "residence_min", "residence_max"], &summary.residence),
     ] {
         if let Some(extremes) = extremes {
-            w = w.millis(mean, extremes.mean).millis(max, extremes.max as f64);
-            if let Some(min) = min {
-                w = w.millis(min, extremes.min as f64);
-            }
+            w = w
+                .count(samples, extremes.samples)
+                .millis(mean, extremes.mean)
+                .millis(min, extremes.min as f64)
+                .millis(max, extremes.max as f64);
         }
     }
     if let Some(lateness) = &summary.lateness {
@@ -181,7 +219,15 @@ pub fn line(summary: &Summary, out: &mut Vec<u8>) {
     if let Some(worst) = summary.worst_flows.first().filter(|flow| flow.lost > 0) {
         w = w
             .text("worst_flow", &format!("{} > {} dscp {}", worst.source, worst.target, worst.dscp.0))
-            .float("worst_flow_loss", flow_loss_percent(worst));
+            .float("worst_flow_loss", flow_loss_percent(worst))
+            .count("worst_flow_sent", worst.sent)
+            .count("worst_flow_lost", worst.lost);
+    }
+    if detail && !summary.rtt_histogram.is_empty() {
+        w = w.text("rtt_histogram", &detail::histogram(&summary.rtt_histogram));
+    }
+    if detail && !summary.worst_flows.is_empty() {
+        w = w.text("worst_flows", &detail::flows(&summary.worst_flows));
     }
     let at = i64::try_from(summary.end.0).unwrap_or(i64::MAX);
     *out = w.0.timestamp(at).close_line().build();
@@ -195,8 +241,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn text(summary: &Summary) -> String {
+        rendered(summary, line)
+    }
+
+    fn rendered(summary: &Summary, render: fn(&Summary, &mut Vec<u8>)) -> String {
         let mut out = b"before\n".to_vec();
-        line(summary, &mut out);
+        render(summary, &mut out);
         String::from_utf8(out).expect("text").strip_prefix("before\n").expect("appended").to_string()
     }
 
@@ -219,18 +269,36 @@ mod tests {
     fn a_full_summary() {
         assert_eq!(
             text(&samples::full()),
-            "raw_stats,dscp=46,dst_ip=10.0.0.2,dst_metro=fra,method=udp,src_ip=10.0.0.1 \
+            "raw_stats,dscp=46,dst_ip=10.0.0.2,dst_metro=fra,group=far,method=udp,src_ip=10.0.0.1 \
              rtt=1.5,loss=10,lost=10,sent=100,rtt_samples=90i,rtt_min=1,rtt_p50=1.4,rtt_p90=1.9,rtt_p99=2,\
-             rtt_p999=2.1,rtt_max=2.25,ipdv_mean=1,ipdv_max=2,\
-             owd_forward_mean=3,owd_forward_max=6,owd_forward_min=-0.000003,\
-             owd_reverse_mean=5,owd_reverse_max=10,owd_reverse_min=-0.000005,residence_mean=7,residence_max=14,\
+             rtt_p999=2.1,rtt_max=2.25,ipdv_samples=2i,ipdv_mean=1,ipdv_min=-0.000001,ipdv_max=2,\
+             owd_forward_samples=2i,owd_forward_mean=3,owd_forward_min=-0.000003,owd_forward_max=6,\
+             owd_reverse_samples=2i,owd_reverse_mean=5,owd_reverse_min=-0.000005,owd_reverse_max=10,\
+             residence_samples=2i,residence_mean=7,residence_min=-0.000007,residence_max=14,\
              lateness_p50=1.4,lateness_p99=0.05,lateness_max=0.06,replied=90i,lost_forward=2i,lost_reverse=1i,\
              refused=3i,unreachable=2i,late=12i,duplicates=13i,reordered=14i,send_failed=1i,not_sent=15i,\
              clock_stepped=16i,stamps_missing=17i,local_drops=18i,flows=16i,flows_with_loss=4i,\
              interval_s=30.000000001,suspect=true,suspect_reasons=\"local_drops,not_sent\",\
              sent_by=\"kernel\",received_by=\"user\",\
-             worst_flow=\"10.0.0.1:40000 > 10.0.0.2:8100 dscp 46\",worst_flow_loss=50 1709209830000000001\n"
+             worst_flow=\"10.0.0.1:40000 > 10.0.0.2:8100 dscp 46\",worst_flow_loss=50,\
+             worst_flow_sent=8i,worst_flow_lost=4i 1709209830000000001\n"
         );
+    }
+
+    #[test]
+    fn detail_is_two_texts_more() {
+        let (plain, detailed) = (text(&samples::full()), rendered(&samples::full(), detailed_line));
+        let more = ",rtt_histogram=\"1000000:90\",worst_flows=\"10.0.0.1:40000>10.0.0.2:8100,46,8,4,2,1\" 17092098";
+        assert_eq!(detailed, plain.replace(" 17092098", more));
+        assert_eq!(rendered(&samples::silent(), detailed_line), text(&samples::silent()));
+    }
+
+    #[test]
+    fn tags_are_read_as_they_were_written() {
+        for name in ["rack", "group", "loss", "time", "tag_x", "ü", "a b", "'; DROP SERIES FROM raw_stats; --"] {
+            assert_eq!(read_tag(&written_tag(name)), name);
+        }
+        assert_eq!((written_tag("group").as_str(), read_tag("tag_group")), ("tag_group", "group"));
     }
 
     #[test]
@@ -259,6 +327,7 @@ mod tests {
     fn a_users_tag_never_hides_ours() {
         let text = text(&tagged(&[
             ("src_ip", "mine"),
+            ("group", "mine"),
             ("loss", "x"),
             ("owd_forward_min", "x"),
             ("time", "x"),
@@ -272,8 +341,10 @@ mod tests {
             ("a b_", "second"),
             ("dscp", "46"),
             ("dst_ip", "10.0.0.2"),
+            ("group", "far"),
             ("method", "udp"),
             ("src_ip", "10.0.0.1"),
+            ("tag_group", "mine"),
             ("tag_loss", "x"),
             ("tag_owd_forward_min", "x"),
             ("tag_src_ip", "mine"),
@@ -285,7 +356,7 @@ mod tests {
 
     #[test]
     fn no_field_can_be_hidden_by_a_tag() {
-        let text = text(&samples::full());
+        let text = rendered(&samples::full(), detailed_line);
         let fields: Vec<_> = parse(&text).field_set.iter().map(|(name, _)| name.to_string()).collect();
         let mut all = FIELDS.map(str::to_string).to_vec();
         all.sort();
@@ -300,7 +371,7 @@ mod tests {
 
     #[test]
     fn the_documentation_names_every_field_with_its_type_and_no_other() {
-        let text = text(&samples::full());
+        let text = rendered(&samples::full(), detailed_line);
         let parsed = parse(&text);
         let mut fields: Vec<_> = parsed.field_set.iter().map(|(name, _)| name.to_string()).collect();
         let mut documented = samples::documented("InfluxDB");

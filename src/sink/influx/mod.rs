@@ -6,9 +6,10 @@
 //! the same.
 
 mod batch;
-mod courier;
+pub(crate) mod courier;
 mod delivery;
-mod line;
+pub mod detail;
+pub(crate) mod line;
 mod point;
 mod shipper;
 #[cfg(test)]
@@ -16,7 +17,7 @@ mod shipper_tests;
 mod target;
 
 pub use delivery::Policy;
-pub use line::line;
+pub use line::{detailed_line, line};
 pub use point::{Point, Value};
 pub use target::{Target, TargetError};
 
@@ -36,11 +37,13 @@ pub struct Options {
     pub policy: Policy,
     /// Where summaries wait on disk; `None`: in memory only.
     pub spool: Option<spool::Options>,
+    /// Whether points also carry the histogram of round trips and all listed flows, as texts.
+    pub detail: bool,
 }
 
 impl Options {
     /// The target with everything else as it is best for most.
     pub fn new(target: Target) -> Options {
-        Options { target, ca_file: None, policy: Policy::default(), spool: None }
+        Options { target, ca_file: None, policy: Policy::default(), spool: None, detail: false }
     }
 }

@@ -10,6 +10,8 @@ use std::fmt;
 pub struct Target {
     /// What requests go to; carries no secret.
     write_url: String,
+    /// What questions go to, where the server has InfluxDB 1.x' query language; carries no secret.
+    query_url: Option<String>,
     /// Scheme and authority without user and password.
     origin: String,
     into: Into,
@@ -113,6 +115,7 @@ impl Target {
             (Into::Database(_), Some(_), Some(_)) => return Err(TargetError::TwoSecrets),
             _ => {}
         }
+        let query = matches!(into, Into::Database(_)).then(|| path.replacen("/write?", "/query?", 1));
         let authorization = match (&basic, &token) {
             (Some((user, password)), _) => Some(format!("Basic {}", base64(format!("{user}:{password}").as_bytes()))),
             (None, Some(token)) => Some(format!("Token {token}")),
@@ -122,6 +125,7 @@ impl Target {
         let secrets = secrets.chain(authorization.iter().filter_map(|a| a.split_once(' ')).map(|(_, s)| s.to_string()));
         Ok(Target {
             write_url: format!("{origin}{prefix}{path}&precision=ns"),
+            query_url: query.map(|path| format!("{origin}{prefix}{path}&epoch=ns&chunked=true")),
             secrets: secrets.filter(|secret| !secret.is_empty()).collect(),
             origin,
             into,
@@ -134,8 +138,23 @@ impl Target {
         &self.write_url
     }
 
+    /// Where questions in InfluxDB 1.x' query language go, for answers in chunks with times in nanoseconds; `None` for a
+    /// bucket. No secrets.
+    pub(crate) fn query_url(&self) -> Option<&str> {
+        self.query_url.as_deref()
+    }
+
+    /// Scheme, host and port, and the database's name. No secrets.
+    pub(crate) fn place(&self) -> String {
+        let name = match &self.into {
+            Into::Database(name) => name.clone(),
+            Into::Bucket { org, bucket } => format!("{org}/{bucket}"),
+        };
+        format!("{} ({name})", self.origin.split_once("://").map_or("", |(_, host)| host))
+    }
+
     /// Value of the header `Authorization`. A secret.
-    pub(super) fn authorization(&self) -> Option<&str> {
+    pub(crate) fn authorization(&self) -> Option<&str> {
         self.authorization.as_deref()
     }
 
@@ -152,13 +171,13 @@ impl Target {
     }
 
     /// True when the server is this host: no proxy can be meant then.
-    pub(super) fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         let host = self.origin.split_once("://").map_or("", |(_, host)| host);
         host.starts_with("127.") || host.starts_with("[::1]") || host.split(':').next() == Some("localhost")
     }
 
     /// `text` with every secret of this target blotted out, should a server have repeated one.
-    pub(super) fn without_secrets(&self, text: &str) -> String {
+    pub(crate) fn without_secrets(&self, text: &str) -> String {
         self.secrets.iter().fold(text.to_string(), |text, secret| text.replace(secret.as_str(), "…"))
     }
 }
@@ -310,6 +329,7 @@ mod tests {
     fn databases() {
         let t = parse("http://127.0.0.1:8086?db=llama").expect("target");
         assert_eq!(t.write_url(), "http://127.0.0.1:8086/write?db=llama&precision=ns");
+        assert_eq!(t.query_url(), Some("http://127.0.0.1:8086/query?db=llama&epoch=ns&chunked=true"));
         assert_eq!((t.authorization(), t.is_loopback()), (None, true));
         assert_eq!(t.to_string(), "influx http://127.0.0.1:8086 database llama");
 

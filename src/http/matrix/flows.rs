@@ -1,0 +1,192 @@
+//! `/api/v1/matrix/flows` and `/api/v1/matrix/flow`: the flows of paths, joined over a time, and one flow over time.
+//!
+//! Read [`answer`], then [`answer_one`].
+
+use super::Shown;
+use super::paths::{LIMITS, worse_first};
+use super::question::{Asked, TIME, Time, word};
+use super::records::{text, window};
+use crate::http::answer::{Refusal, joined, json_text};
+use crate::http::api::query::{Parameters, mistake};
+use crate::matrix::{Answer, Filter, FlowAt};
+use crate::probe::shape::Dscp;
+use crate::sink::record::FlowRecord;
+use crate::sink::rfc3339;
+use crate::summary::path_id::PathId;
+use crate::summary::{FlowSummary, Path};
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::iter::once;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// Entries of one flow in an answer at most.
+const ENTRIES: usize = 10_000;
+
+/// How bad a flow is, as for paths.
+type Badness = fn(&FlowSummary) -> (f64, f64);
+
+fn share(flow: &FlowSummary) -> f64 {
+    if flow.sent == 0 { 0.0 } else { flow.lost as f64 / flow.sent as f64 }
+}
+
+/// What flows can be ordered by, worst first.
+const ORDERS: [(&str, Badness); 2] = [
+    ("loss", |flow| (share(flow), flow.lost as f64)),
+    ("rtt", |flow| (flow.rtt.map_or(f64::NAN, |rtt| rtt.mean), share(flow))),
+];
+
+/// A question for flows.
+pub(super) struct Question {
+    asked: Asked,
+    order: Badness,
+    limit: usize,
+}
+
+pub(super) fn parse(uri: &Uri) -> Result<Question, Refusal> {
+    let (asked, parameters) = Asked::of(uri, &["order", "limit"])?;
+    let order = word(&parameters, "order", &ORDERS)?.unwrap_or(ORDERS[0].1);
+    let limit = parameters.number("limit", 1..=LIMITS.1)?.unwrap_or(LIMITS.0) as usize;
+    Ok(Question { asked, order, limit })
+}
+
+/// One flow over a time.
+struct Joined {
+    path: Arc<Path>,
+    id: PathId,
+    intervals: u64,
+    flow: FlowSummary,
+}
+
+#[derive(Serialize)]
+struct JoinedRecord<'a> {
+    path: String,
+    src_ip: IpAddr,
+    dst_ip: IpAddr,
+    method: &'static str,
+    group: &'a str,
+    tags: &'a BTreeMap<String, String>,
+    intervals: u64,
+    #[serde(flatten)]
+    flow: FlowRecord,
+}
+
+/// Joins what is known of each flow.
+fn join(entries: &[FlowAt]) -> Vec<Joined> {
+    // an id takes a hash of texts: once for each path
+    let mut ids: HashMap<*const Path, PathId> = HashMap::new();
+    let mut positions: HashMap<(PathId, SocketAddr, SocketAddr, u8), usize> = HashMap::new();
+    let mut all: Vec<Joined> = Vec::new();
+    for FlowAt { path, flow, .. } in entries {
+        let id = *ids.entry(Arc::as_ptr(path)).or_insert_with(|| PathId::of(path));
+        let position = *positions.entry((id, flow.source, flow.target, flow.dscp.0)).or_insert(all.len());
+        match all.get_mut(position) {
+            None => all.push(Joined { path: Arc::clone(path), id, intervals: 1, flow: flow.clone() }),
+            Some(joined) => {
+                joined.path = Arc::clone(path); // as it was named last
+                joined.intervals += 1;
+                let sum = &mut joined.flow;
+                sum.sent += flow.sent;
+                sum.lost += flow.lost;
+                sum.lost_forward += flow.lost_forward;
+                sum.lost_reverse += flow.lost_reverse;
+                sum.rtt = match (sum.rtt, flow.rtt) {
+                    (Some(a), Some(b)) => Some(a.joined(&b)),
+                    (a, b) => a.or(b),
+                };
+            }
+        }
+    }
+    all
+}
+
+/// `GET /api/v1/matrix/flows`.
+pub(super) fn answer(question: Question, shown: &Shown) -> Result<Response, Refusal> {
+    let source = shown.source();
+    let asked = question.asked;
+    let answer = source.flows(asked.time.window(&source.extent()?), &asked.filter)?;
+    let mut flows = join(&answer.value);
+    let total = flows.len();
+    flows.sort_by(|a, b| worse_first((question.order)(&a.flow), (question.order)(&b.flow)));
+    flows.truncate(question.limit);
+    let head = format!(r#"{{{},"total":{total},"flows":["#, window(&answer));
+    let one = |(position, Joined { path, id, intervals, flow }): (usize, Joined)| {
+        let record = JoinedRecord {
+            path: id.to_string(),
+            src_ip: path.src,
+            dst_ip: path.dst,
+            method: path.method.name(),
+            group: &path.group,
+            tags: &path.tags,
+            intervals,
+            flow: FlowRecord::from(&flow),
+        };
+        format!("{}{}", if position == 0 { "" } else { "," }, text(&record)).into_bytes()
+    };
+    let flows = flows.into_iter().enumerate().map(one);
+    Ok(json_text(joined(once(head.into_bytes()).chain(flows).chain(once(b"]}".to_vec())))))
+}
+
+/// A question for one flow.
+pub(super) struct One {
+    time: Time,
+    path: PathId,
+    source: SocketAddr,
+    target: SocketAddr,
+    dscp: Dscp,
+}
+
+pub(super) fn parse_one(uri: &Uri) -> Result<One, Refusal> {
+    let known: Vec<&str> = ["path", "source", "target", "dscp"].into_iter().chain(TIME).collect();
+    let parameters = Parameters::of(uri, &known)?;
+    let address = |name: &str| {
+        let text = parameters.get(name).unwrap_or_default();
+        text.parse::<SocketAddr>()
+            .map_err(|_| mistake(name, text, "give ADDR:PORT, [ADDR]:PORT for IPv6, as of a flow"))
+    };
+    let missing =
+        |name: &str| mistake(name, "", "name a flow: path=, source=, target= and dscp=, as /api/v1/matrix/flows");
+    Ok(One {
+        time: Time::of(&parameters)?,
+        path: parameters.path("path")?.ok_or_else(|| missing("path"))?,
+        source: address("source")?,
+        target: address("target")?,
+        dscp: parameters.number("dscp", 0..=63)?.map(|dscp| Dscp(dscp as u8)).ok_or_else(|| missing("dscp"))?,
+    })
+}
+
+#[derive(Serialize)]
+struct EntryRecord {
+    end: String,
+    sent: u64,
+    lost: u64,
+    loss_percent: f64,
+    lost_forward: u64,
+    lost_reverse: u64,
+    rtt_ms: Option<crate::sink::record::ExtremesRecord>,
+}
+
+/// `GET /api/v1/matrix/flow`.
+pub(super) fn answer_one(question: One, shown: &Shown) -> Result<Response, Refusal> {
+    let One { time, path, source, target, dscp } = question;
+    let filter = Filter { path: Some(path), terms: Vec::new() };
+    let answer = shown.source().flows(time.window(&shown.source().extent()?), &filter)?;
+    let time = window(&answer);
+    let Answer { value: mut entries, .. } = answer;
+    entries.retain(|entry| (entry.flow.source, entry.flow.target, entry.flow.dscp) == (source, target, dscp));
+    if entries.len() > ENTRIES {
+        let error = format!("{} entries of the flow in this time, {ENTRIES} are shown at most", entries.len());
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, error, "ask for a shorter time"));
+    }
+    let dscp = dscp.0;
+    let head = format!(r#"{{{time},"path":"{path}","source":"{source}","target":"{target}","dscp":{dscp},"points":["#);
+    let one = |(position, FlowAt { end, flow, .. }): (usize, FlowAt)| {
+        let FlowRecord { sent, lost, loss_percent, lost_forward, lost_reverse, rtt_ms, .. } = FlowRecord::from(&flow);
+        let entry = EntryRecord { end: rfc3339(end), sent, lost, loss_percent, lost_forward, lost_reverse, rtt_ms };
+        format!("{}{}", if position == 0 { "" } else { "," }, text(&entry)).into_bytes()
+    };
+    let entries = entries.into_iter().enumerate().map(one);
+    Ok(json_text(joined(once(head.into_bytes()).chain(entries).chain(once(b"]}".to_vec())))))
+}
