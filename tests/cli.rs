@@ -3,7 +3,8 @@
 
 use assert_cmd::Command;
 
-const SUBCOMMANDS: [&str; 8] = ["ping", "reflector", "collector", "scraper", "check", "demo", "completions", "man"];
+const SUBCOMMANDS: [&str; 9] =
+    ["ping", "reflector", "collector", "scraper", "check", "demo", "matrix", "completions", "man"];
 
 /// The program, away from the environment that could change what it does.
 fn llama(args: &[&str]) -> Command {
@@ -65,7 +66,7 @@ fn examples_are_valid() {
 
 #[test]
 fn a_usage_error_exits_2_and_names_flag_value_limit_and_remedy() {
-    let cases: [(&[&str], &[&str]); 23] = [
+    let cases: [(&[&str], &[&str]); 29] = [
         (&["ping"], &["TARGET"]),
         (&["ping", "h", "--source-ports", "70000"], &["--source-ports", "70000", "60000"]),
         (&["ping", "h", "--source-ports", "0"], &["--source-ports", "1 to 60000"]),
@@ -87,6 +88,12 @@ fn a_usage_error_exits_2_and_names_flag_value_limit_and_remedy() {
         (&["reflector", "--listen", "10.0.0.1"], &["--listen", "10.0.0.1:8100"]),
         (&["reflector", "--cores", "3-1"], &["--cores", "write 1-3"]),
         (&["reflector", "--max-pps", "0"], &["--max-pps", "leave the flag out"]),
+        (&["matrix"], &["--url"]),
+        (&["matrix", "--url", "host:5000"], &["--url", "http://HOST:5000"]),
+        (&["matrix", "--url", "http://h", "--metric", "jitter"], &["--metric", "ipdv"]),
+        (&["matrix", "--url", "http://h", "--where", "east"], &["--where", "KEY=VALUE", "group=east"]),
+        (&["matrix", "--url", "http://h", "--at", "noon"], &["--at", "2024-02-29T12:30:00Z"]),
+        (&["matrix", "--url", "http://h", "--span", "1.5s"], &["--span", "whole seconds"]),
         (&["collector", "--influx", "db:8086"], &["--influx", "http://HOST:8086?db=NAME"]),
         (&["collector", "--influx-token", "t"], &["--influx-token", "add --influx"]),
     ];

@@ -517,10 +517,10 @@ pub struct MatrixViewArgs {
     #[arg(long, value_name = "TIME", value_parser = values::instant, requires = "url")]
     pub at: Option<String>,
     /// A window of this length instead of one interval: 10m, 1h
-    #[arg(long, value_name = "TIME", value_parser = values::duration, requires = "url")]
+    #[arg(long, value_name = "TIME", value_parser = values::whole_seconds, requires = "url")]
     pub span: Option<Duration>,
     /// Show the change against so much earlier: 1h, 1d
-    #[arg(long, value_name = "TIME", value_parser = values::duration, requires = "url")]
+    #[arg(long, value_name = "TIME", value_parser = values::whole_seconds, requires = "url")]
     pub before: Option<Duration>,
     /// List so many of the worst paths and flows, 0 to 1000, by the metric [default: 5 that lost, when something did]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=1000), requires = "url")]

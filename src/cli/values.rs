@@ -152,6 +152,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_nanos((seconds * 1e9).round() as u64))
 }
 
+/// A length of time in whole seconds.
+///
+/// # Errors
+/// As [`duration`], and a part of a second.
+pub fn whole_seconds(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        d if d.subsec_nanos() == 0 => Ok(d),
+        _ => Err("whole seconds are asked for; write for example 10s, 5m or 1d".into()),
+    }
+}
+
 /// A loss threshold: 1 ms to 60 s.
 ///
 /// # Errors
@@ -477,6 +488,8 @@ mod tests {
         assert!(key_and_value("=b").is_err() && key_and_value("a").is_err());
         assert!(instant("1709209830.5").is_ok() && instant("2024-02-29T12:30:00Z").is_ok());
         assert!(instant("noon").is_err() && instant("nan").is_err() && instant("-1").is_err());
+        assert_eq!(whole_seconds("1d"), Ok(Duration::from_secs(86_400)));
+        assert!(whole_seconds("1.5s").is_err() && whole_seconds("250ms").is_err());
         assert_eq!(percent("0.5"), Ok(0.5));
         assert!(percent("101").is_err() && percent("nan").is_err());
     }

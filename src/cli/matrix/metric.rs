@@ -72,6 +72,9 @@ impl Level {
 impl Metric {
     /// Its value of some figures: percent, milliseconds, or a count. `None` where nothing was measured.
     pub fn value(self, figures: &Figures) -> Option<f64> {
+        if self == Metric::Loss && figures.count("sent") == 0 {
+            return None; // no share of nothing, whatever is said
+        }
         figures.number(match self {
             Metric::Loss => "loss_percent",
             Metric::Rtt => "rtt_mean_ms",

@@ -32,7 +32,7 @@ fn time(question: &Question, window: Option<(&str, &str)>) -> Vec<(&'static str,
 }
 
 fn seconds(time: Duration) -> String {
-    time.as_secs_f64().to_string()
+    time.as_secs().to_string()
 }
 
 fn written(path: &str, parameters: &[(&str, String)]) -> String {
@@ -98,12 +98,12 @@ mod tests {
             columns: Some("a&b".into()),
             filter: vec![("dscp".into(), "46".into()), ("rack".into(), "ä =\n".into())],
             at: Some("2024-02-29T12:30:00Z".into()),
-            span: Some(Duration::from_millis(1500)),
+            span: Some(Duration::from_secs(90)),
             before: Some(Duration::from_secs(86_400)),
         };
         assert_eq!(
             question.matrix(),
-            "/api/v1/matrix?rows=src_rack&columns=a%26b&before=86400&at=2024-02-29T12%3A30%3A00Z&span=1.5\
+            "/api/v1/matrix?rows=src_rack&columns=a%26b&before=86400&at=2024-02-29T12%3A30%3A00Z&span=90\
              &where=dscp%3D46&where=rack%3D%C3%A4%20%3D%0A"
         );
         let window = Some(("A", "B"));

@@ -8,7 +8,7 @@ use super::look::{Looks, Marks};
 use super::metric::Metric;
 use super::text::{clean, cut, width};
 use super::worst;
-use crate::cli::layout::{BAD, DIM, DOUBT, GOOD, HEAD, paint};
+use crate::cli::layout::{self, BAD, DIM, DOUBT, GOOD, HEAD, paint};
 use crate::cli::units::{count, elapsed, percent, several, time};
 use crate::sink::rfc3339;
 use crate::time::Wall;
@@ -124,7 +124,7 @@ fn header(picture: &Picture, options: &Options, looks: &Looks) -> Vec<String> {
         if picture.extent.role.is_empty() { String::new() } else { format!(", {}", clean(&picture.extent.role)) };
     let source = format!("{}{role} at {}", clean(&picture.extent.source), clean(&picture.url));
     let mut lines = vec![paint(HEAD, &cut(&title, width)), paint(DIM, &cut(&source, width))];
-    lines.extend(window(picture).iter().map(|line| cut(line, width)));
+    lines.extend(window(picture).iter().flat_map(|line| wrapped(line, width)));
     if let Some(age) = age(picture, options.now) {
         lines
             .push(paint(DOUBT, &cut(&format!("OLD: nothing newer for {}, by this host's clock", elapsed(age)), width)));
@@ -141,9 +141,14 @@ fn header(picture: &Picture, options: &Options, looks: &Looks) -> Vec<String> {
         (_, 0) => GOOD,
         _ => BAD,
     };
-    lines.push(paint(style, &cut(&total, width)));
+    lines.extend(wrapped(&total, width).iter().map(|line| paint(style, line)));
     lines.extend(probers(&picture.probers.probers, width));
     lines
+}
+
+/// A text in lines that fit.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    layout::wrap(text, width).iter().map(|line| cut(line, width)).collect()
 }
 
 /// `2024-02-29 12:30:00 – 12:30:10 UTC, interval 10.0 s`, and what it is compared with.
@@ -151,7 +156,9 @@ fn window(picture: &Picture) -> Vec<String> {
     let interval = picture.extent.interval_s.and_then(seconds).filter(|interval| !interval.is_zero());
     let interval = interval.map_or(String::new(), |interval| format!(", interval {}", elapsed(interval)));
     let span = &picture.matrix.span;
-    let Some((from, to)) = span.ends() else { return vec![format!("no interval has ended yet{interval}")] };
+    let Some((from, to)) = span.ends().filter(|(from, to)| from < to) else {
+        return vec![format!("no interval has ended yet{interval}")];
+    };
     let resolution = span.resolution_s.and_then(seconds).filter(|_| span.resolution_s != picture.extent.interval_s);
     let resolution = resolution.map_or(String::new(), |time| format!(", in steps of {}", elapsed(time)));
     let mut lines = vec![format!("{} UTC{interval}{resolution}", between(from, to))];
@@ -200,9 +207,10 @@ fn probers(probers: &[Prober], width: usize) -> Vec<String> {
         count(suspect.len() as u64),
         count(probers.len() as u64)
     );
-    let mut lines = vec![paint(DOUBT, &cut(&line, width))];
+    let mut lines: Vec<String> = wrapped(&line, width).iter().map(|line| paint(DOUBT, line)).collect();
     for prober in suspect.iter().take(PROBERS) {
-        lines.push(paint(DOUBT, &cut(&format!("  {}: {}", clean(&prober.src_ip), reasons(prober)), width)));
+        let text = format!("{}: {}", clean(&prober.src_ip), reasons(prober));
+        lines.extend(wrapped(&text, width.saturating_sub(2)).iter().map(|line| paint(DOUBT, &format!("  {line}"))));
     }
     if suspect.len() > PROBERS {
         lines.push(paint(
@@ -238,7 +246,7 @@ fn legend(looks: &Looks, options: &Options) -> Vec<String> {
     let parts = [
         (no_data, "· no data"),
         (options.metric == Metric::Loss, if changes { "0 no change" } else { "0 no loss" }),
-        (no_value, "– nothing came back"),
+        (no_value, if options.metric == Metric::Loss { "– nothing was sent" } else { "– nothing came back" }),
         (suspect, "~ suspect: may be the prober's own doing"),
         (bound && !changes, "≤ not above"),
         (bound && changes, "≈ of values that are only bounds"),

@@ -77,7 +77,23 @@ flow                                 kind     group  sent  lost    loss  there/b
 
 #[test]
 fn times_have_one_unit_and_bounds_are_marked() {
-    is(&shown(&picture(&racks()), &options(Metric::P99, 80)), "");
+    is(
+        &shown(&picture(&racks()), &options(Metric::P99, 80)),
+        "\
+99th percentile of rtt in µs: src_rack × dst_rack
+history in /var/lib/llama, collector at http://127.0.0.1:5000
+2024-02-29 12:30:00 – 12:30:10 UTC, interval 10.0 s
+16 paths: 106 500 sent, 531 lost (0.50 %)
+probers: 2 sound
+
+src_rack \\ dst_rack      b1   b2   b3
+a1                      400  600  420
+a2                   ~≤9500  400    ·
+a3                      400    –  400
+· no data   – nothing came back   ~ suspect: may be the prober's own doing
+≤ not above
+",
+    );
 }
 
 #[test]
@@ -99,9 +115,12 @@ history in /var/lib/llama, collector at http://127.0.0.1:5000
 OLD: nothing newer for 1 min 1 s, by this host's clock
 16 paths: 106 500 sent, 531 lost (0.50 %)
 probers: 5 of 5 SUSPECT: their numbers may be their own doing (~)
-  192.0.2.1: local_drops in 3 of 12 summaries, 40 not sent, 7 dropped here, 12.…
-  192.0.2.2: local_drops in 3 of 12 summaries, 40 not sent, 7 dropped here, 12.…
-  192.0.2.3: local_drops in 3 of 12 summaries, 40 not sent, 7 dropped here, 12.…
+  192.0.2.1: local_drops in 3 of 12 summaries, 40 not sent, 7 dropped here, 12.5
+  ms late at most
+  192.0.2.2: local_drops in 3 of 12 summaries, 40 not sent, 7 dropped here, 12.5
+  ms late at most
+  192.0.2.3: local_drops in 3 of 12 summaries, 40 not sent, 7 dropped here, 12.5
+  ms late at most
   … 2 more probers
 
 src_rack \\ dst_rack     b1   b2  b3
@@ -124,8 +143,6 @@ fn squares(rows: usize, columns: usize, cell: impl Fn(usize, usize) -> (u64, u64
             (row, column, sent, lost, 0, value!({"rtt_mean_ms": 1.0 + row as f64}))
         })
         .collect();
-    let refer = |names: &'_ [String]| -> Vec<String> { names.to_vec() };
-    let (rows, columns) = (refer(&rows), refer(&columns));
     matrix(
         &rows.iter().map(String::as_str).collect::<Vec<_>>(),
         &columns.iter().map(String::as_str).collect::<Vec<_>>(),
@@ -153,7 +170,28 @@ frankfurt-src-rack-002   0   0   0   0   0   0   0   0   0   0   0   0
 0 no loss
 ",
     );
-    is(&shown(&picture(&answer), &options(Metric::Loss, 30)), "");
+    is(
+        &shown(&picture(&answer), &options(Metric::Loss, 30)),
+        "\
+loss in %: src_rack × dst_rack
+history in /var/lib/llama, co…
+2024-02-29 12:30:00 – 12:30:10
+UTC, interval 10.0 s
+72 paths: 3600 sent, 1 lost
+(0.028 %)
+probers: 2 sound
+
+columns: frankfurt-dst-rack-…
+           0 0 0 0 0 0 0   0 0
+           0 0 0 0 0 0 0   0 0
+src_r…rack 0 1 2 3 4 5 6   7 8
+frank…-000 0 0 0 0 0 0 0   0 0
+frank…-001 0 0 0 0 0 0 0 1.0 0
+frank…-002 0 0 0 0 0 0 0   0 0
+… 3 more columns, without loss
+0 no loss
+",
+    );
 }
 
 #[test]

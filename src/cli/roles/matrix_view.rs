@@ -101,6 +101,8 @@ impl Asker<'_> {
         let matrix: Matrix = self.client.ask(&self.question.matrix())?;
         // what follows is about the same time, also when an interval ends meanwhile
         let window = matrix.span.from.clone().zip(matrix.span.to.clone());
+        // an empty window, before the first interval has ended, is none that can be asked for
+        let window = window.filter(|_| matrix.span.ends().is_some_and(|(from, to)| from < to));
         let window = window.as_ref().map(|(from, to)| (from.as_str(), to.as_str()));
         let probers: Probers = self.client.ask(&self.question.probers(window))?;
         let mut picture = Picture { url: self.client.shown(), extent, matrix, probers, paths: None, flows: None };
