@@ -15,6 +15,7 @@
 //! - [`config`]: from a file to a checked, frozen plan
 //! - [`sink`]: summaries to files and databases
 //! - [`matrix`]: what people ask of many summaries, and who can answer
+//! - [`history`]: summaries kept on this machine's disk, and answers from them
 //! - [`http`]: API and metrics over HTTP
 //! - [`reflector`]: the role that answers
 //! - [`collector`]: the role that asks
@@ -30,6 +31,7 @@
 pub mod cli;
 pub mod collector;
 pub mod config;
+pub mod history;
 pub mod http;
 pub mod matrix;
 pub mod net;

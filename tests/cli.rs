@@ -13,6 +13,7 @@ fn llama(args: &[&str]) -> Command {
     for name in ["LLAMA_LOG", "LLAMA_CONFIG", "INFLUX_URL", "INFLUX_TOKEN", "NO_COLOR", "CLICOLOR_FORCE"] {
         command.env_remove(name);
     }
+    command.env("LLAMA_HISTORY", "none"); // nothing is left behind
     command
 }
 
@@ -66,7 +67,7 @@ fn examples_are_valid() {
 
 #[test]
 fn a_usage_error_exits_2_and_names_flag_value_limit_and_remedy() {
-    let cases: [(&[&str], &[&str]); 29] = [
+    let cases: [(&[&str], &[&str]); 30] = [
         (&["ping"], &["TARGET"]),
         (&["ping", "h", "--source-ports", "70000"], &["--source-ports", "70000", "60000"]),
         (&["ping", "h", "--source-ports", "0"], &["--source-ports", "1 to 60000"]),
@@ -88,7 +89,8 @@ fn a_usage_error_exits_2_and_names_flag_value_limit_and_remedy() {
         (&["reflector", "--listen", "10.0.0.1"], &["--listen", "10.0.0.1:8100"]),
         (&["reflector", "--cores", "3-1"], &["--cores", "write 1-3"]),
         (&["reflector", "--max-pps", "0"], &["--max-pps", "leave the flag out"]),
-        (&["matrix"], &["--url"]),
+        (&["matrix"], &["--url", "--influx"]),
+        (&["matrix", "--url", "http://h", "--influx", "http://h?db=x"], &["--url", "cannot be used with"]),
         (&["matrix", "--url", "host:5000"], &["--url", "http://HOST:5000"]),
         (&["matrix", "--url", "http://h", "--metric", "jitter"], &["--metric", "ipdv"]),
         (&["matrix", "--url", "http://h", "--where", "east"], &["--where", "KEY=VALUE", "group=east"]),
@@ -119,6 +121,12 @@ fn the_token_is_not_shown_in_help() {
     let output = llama(&["collector", "--help"]).env("INFLUX_TOKEN", "sesame").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
     assert!(help.contains("INFLUX_TOKEN") && !help.contains("sesame"), "{help}");
+}
+
+#[test]
+fn a_token_in_the_environment_is_nothing_to_the_matrix_of_a_server() {
+    let output = llama(&["matrix", "--url", "http://127.0.0.1:1"]).env("INFLUX_TOKEN", "sesame").output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

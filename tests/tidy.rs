@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 /// Modules from the lowest layer to the highest; a module imports itself and what stands in an earlier row.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["time"],
     &["wire"],
     &["probe"],
@@ -20,6 +20,7 @@ const LAYERS: [&[&str]; 10] = [
     &["config"],
     &["sink"],
     &["matrix"],
+    &["history"],
     &["http"],
     &["collector", "reflector", "scraper"],
     &["cli"],

@@ -5,14 +5,14 @@
 
 #![allow(rustdoc::broken_intra_doc_links)] // these texts are shown as help: [::] is an address there
 
-use super::matrix::Metric;
+pub use super::matrix::flags::MatrixViewArgs;
 use super::values::{self, CoreList, Destination};
 use crate::net::features::IoChoice;
 use crate::probe::shape::{Dscp, MethodKind, Sizes, StampPolicy};
 use crate::wire::REFLECTOR_PORTS;
 use crate::wire::llama::python;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -95,7 +95,7 @@ pub enum Mode {
     Scraper(ScraperArgs),
     /// Run reflectors and a collector on this machine's loopback and show the result live
     Demo(DemoArgs),
-    /// Show the matrix of a running collector, scraper or demo in the terminal
+    /// Show the matrix of a running collector, scraper or demo in the terminal, or serve that of a database
     Matrix(MatrixArgs),
     /// Print a shell completion script
     Completions(CompletionsArgs),
@@ -331,6 +331,9 @@ pub struct CollectorArgs {
     /// Where summaries go.
     #[command(flatten)]
     pub destinations: DestinationArgs,
+    /// What is kept here.
+    #[command(flatten)]
+    pub history: HistoryArgs,
     /// Serve the HTTP API and metrics here [default: api.bind of the configuration; 0.0.0.0:5000, as upstream, in the
     /// legacy form and without a file; else not served]
     #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
@@ -386,6 +389,23 @@ pub struct SpoolArgs {
     pub max_age: Duration,
 }
 
+/// Flags of the history.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "History (what the matrix shows)")]
+pub struct HistoryArgs {
+    /// Keep summaries in this directory; none keeps nothing [default: history in $STATE_DIRECTORY, of root
+    /// /var/lib/llama/history-ROLE, else llama/history-ROLE in $XDG_STATE_HOME or ~/.local/state; of demo one that is
+    /// removed at its end]
+    #[arg(long, value_name = "DIR|none", env = "LLAMA_HISTORY", value_hint = ValueHint::DirPath)]
+    pub history: Option<PathBuf>,
+    /// How long summaries are kept as they came: 24h, 7d; joined to 5 minutes they are kept two weeks, to hours a year
+    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "24h")]
+    pub history_age: Duration,
+    /// Bytes the history may use: 500M, 8G; beyond it the oldest goes
+    #[arg(long, value_name = "BYTES", value_parser = values::bytes, default_value = "8G")]
+    pub history_max_bytes: u64,
+}
+
 /// `llama scraper`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
@@ -405,6 +425,9 @@ pub struct ScraperArgs {
     /// Where summaries go.
     #[command(flatten)]
     pub destinations: DestinationArgs,
+    /// What is kept here.
+    #[command(flatten)]
+    pub history: HistoryArgs,
     /// How often every collector is asked: 100ms to 1h
     #[arg(long, short, value_name = "TIME", value_parser = values::interval, default_value = "30s")]
     pub interval: Duration,
@@ -470,6 +493,12 @@ pub struct DemoArgs {
     /// Print JSON lines instead of the live table
     #[arg(long)]
     pub json: bool,
+    /// Serve the matrix and the HTTP API here [default: 127.0.0.1:5000, another port when it is taken]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen)]
+    pub api: Option<SocketAddr>,
+    /// What is kept.
+    #[command(flatten)]
+    pub history: HistoryArgs,
     /// How datagrams go in and out
     #[arg(long, value_name = "HOW", value_parser = values::io(), default_value = "auto")]
     pub io: IoChoice,
@@ -486,54 +515,37 @@ pub struct DemoArgs {
       What changed since yesterday, of one class and one group
   llama matrix --url http://collector:5000 --at 2024-02-29T03:00:00Z --json | jq .total
       That night, for a script
+  llama matrix --influx 'http://db:8086?db=llama'
+      Serves the matrix of what a fleet wrote to InfluxDB 1.x at http://127.0.0.1:5001/
 
-Exit status: 0 when it was shown, 1 when the server cannot be asked or refuses, or by --fail-above, 2 when flags are wrong.")]
+Exit status: 0 when it was shown, or after a signal, 1 when the server cannot be asked or refuses, or by --fail-above, 2 when
+flags are wrong.")]
+#[command(group = ArgGroup::new("whose").required(true).args(["url", "influx"]))]
 pub struct MatrixArgs {
     /// The matrix in the terminal.
     #[command(flatten)]
     pub view: MatrixViewArgs,
+    /// The matrix of a database.
+    #[command(flatten)]
+    pub serve: MatrixServeArgs,
 }
 
-/// Flags of the matrix in the terminal.
+/// Flags of serving the matrix of a database.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "In the terminal")]
-pub struct MatrixViewArgs {
-    /// API of a collector, scraper or demo: http://HOST:PORT
-    #[arg(long, value_name = "URL", required = true, value_parser = values::api_url, value_hint = ValueHint::Url)]
-    pub url: Option<String>,
-    /// Group rows by this: src_ip, dst_ip, method, dscp, size, group or a tag [default: what the server suggests]
-    #[arg(long, value_name = "KEY", requires = "url")]
-    pub rows: Option<String>,
-    /// Group columns by this [default: what the server suggests]
-    #[arg(long, value_name = "KEY", requires = "url")]
-    pub columns: Option<String>,
-    /// What cells show
-    #[arg(long, value_name = "METRIC", default_value = "loss", requires = "url")]
-    pub metric: Metric,
-    /// Only paths with this value, repeatable; the same KEY again: or; another KEY: and; no VALUE: paths without the key
-    #[arg(long = "where", value_name = "KEY=VALUE", value_parser = values::key_and_value, requires = "url")]
-    pub filter: Vec<(String, String)>,
-    /// The interval of this instant instead of the newest: 2024-02-29T12:30:00Z, or seconds since 1970
-    #[arg(long, value_name = "TIME", value_parser = values::instant, requires = "url")]
-    pub at: Option<String>,
-    /// A window of this length instead of one interval: 10m, 1h
-    #[arg(long, value_name = "TIME", value_parser = values::whole_seconds, requires = "url")]
-    pub span: Option<Duration>,
-    /// Show the change against so much earlier: 1h, 1d
-    #[arg(long, value_name = "TIME", value_parser = values::whole_seconds, requires = "url")]
-    pub before: Option<Duration>,
-    /// List so many of the worst paths and flows, 0 to 1000, by the metric [default: 5 that lost, when something did]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=1000), requires = "url")]
-    pub worst: Option<u16>,
-    /// Show it again with each new interval, until Ctrl-C
-    #[arg(long, conflicts_with = "at", requires = "url")]
-    pub watch: bool,
-    /// Print one JSON object per matrix, each on a line; times are in milliseconds
-    #[arg(long, requires = "url")]
-    pub json: bool,
-    /// Exit with 1 when a cell lost more than this, suspect ones too, or when nothing was measured
-    #[arg(long, value_name = "PERCENT", value_parser = values::percent, conflicts_with = "watch", requires = "url")]
-    pub fail_above: Option<f64>,
+#[command(next_help_heading = "Over a database")]
+pub struct MatrixServeArgs {
+    /// Serve the matrix of summaries in this InfluxDB 1.x: http://HOST:8086?db=NAME
+    #[arg(long, value_name = "URL", value_parser = values::influx_url, value_hint = ValueHint::Url)]
+    pub influx: Option<String>,
+    /// Token for InfluxDB; better in the environment than in the process list
+    #[arg(long, value_name = "TOKEN", env = "INFLUX_TOKEN", hide_env_values = true)]
+    pub influx_token: Option<String>,
+    /// Trust these certificates (PEM) instead of the public ones
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "influx")]
+    pub influx_ca: Option<PathBuf>,
+    /// Serve the matrix and its API here
+    #[arg(long, value_name = "ADDR:PORT", value_parser = values::listen, default_value = "127.0.0.1:5001", requires = "influx")]
+    pub api: SocketAddr,
 }
 
 /// `llama completions`.

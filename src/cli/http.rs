@@ -7,13 +7,17 @@ use crate::collector::Collector;
 use crate::collector::metrics::Metrics;
 use crate::collector::progress::Progress;
 use crate::config::Plan;
-use crate::http::api::health::{Reading, Watch, sink_readings};
+use crate::history::HistoryCounters;
+use crate::http::api::health::{Reading, Watch, history_readings, sink_readings};
 use crate::http::api::{self, CurrentPlan, Health, Reload, State};
+use crate::http::matrix;
+use crate::http::metrics;
 use crate::http::recent::{self, Recent};
 use crate::http::server::{self, Limits, Server};
 use crate::net::features::{Features, Io, StampPath};
 use crate::sink::SinkCounters;
 use crate::time::{Clock, Monotonic, SystemClock};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -29,10 +33,21 @@ const LISTED: usize = 131_072;
 pub struct Options {
     /// Where.
     pub bind: SocketAddr,
+    /// Whether another port will do when that one is taken.
+    pub any_port: bool,
     /// Reloads the configuration, where that can be done.
     pub reload: Option<Reload>,
     /// Whether hosts other than this one may reload.
     pub remote_reload: bool,
+}
+
+/// A history, to be shown and watched.
+#[derive(Clone)]
+pub struct Kept {
+    /// Who answers questions about it.
+    pub shown: matrix::Shown,
+    /// Its counters.
+    pub counters: Arc<HistoryCounters>,
 }
 
 /// What is known of a collector once it runs.
@@ -47,6 +62,7 @@ struct Sources {
     recent: Arc<Recent>,
     sinks: Vec<Arc<SinkCounters>>,
     metrics: Arc<Metrics>,
+    history: Option<Arc<HistoryCounters>>,
     watch: Watch,
 }
 
@@ -86,7 +102,12 @@ impl Serving {
     ///
     /// # Errors
     /// The address cannot be listened on.
-    pub fn start(options: &Options, plan: &Arc<Plan>, sinks: Vec<Arc<SinkCounters>>) -> Result<Serving, server::Error> {
+    pub fn start(
+        options: &Options,
+        plan: &Arc<Plan>,
+        sinks: Vec<Arc<SinkCounters>>,
+        kept: Option<Kept>,
+    ) -> Result<Serving, server::Error> {
         let recent = Arc::new(Recent::new(recent::Limits::default()));
         let plan = CurrentPlan::new(Arc::clone(plan));
         let metrics = Arc::new(Metrics::new(plan.clone(), SystemClock.wall()));
@@ -95,13 +116,20 @@ impl Serving {
             recent: Arc::clone(&recent),
             sinks: sinks.clone(),
             metrics: Arc::clone(&metrics),
+            history: kept.as_ref().map(|kept| Arc::clone(&kept.counters)),
             watch: Watch::default(),
         });
         let health = {
             let sources = Arc::clone(&sources);
             Arc::new(move || sources.health())
         };
-        let of_metrics = metrics.router(sinks.clone(), Arc::clone(&recent));
+        let of_history: Option<metrics::Source> = kept.clone().map(|kept| -> metrics::Source {
+            Box::new(move |page| {
+                metrics::history::write(page, &kept.counters);
+                kept.shown.write(page);
+            })
+        });
+        let of_metrics = metrics.router(sinks.clone(), Arc::clone(&recent), of_history);
         let router = api::router(State {
             recent: Arc::clone(&recent),
             plan: plan.clone(),
@@ -111,7 +139,14 @@ impl Serving {
             sinks,
             started: SystemClock.wall(),
         });
-        let server = Server::start(options.bind, router.merge(of_metrics), Limits::default(), "api")?;
+        let router = router.merge(of_metrics).merge(matrix::router(kept.map(|kept| kept.shown)));
+        let server = match Server::start(options.bind, router.clone(), Limits::default(), "api") {
+            Err(server::Error::Bind { source, .. }) if options.any_port && source.kind() == ErrorKind::AddrInUse => {
+                tracing::info!("{} is taken: another port is used; --api ADDR:PORT chooses one", options.bind);
+                Server::start(SocketAddr::new(options.bind.ip(), 0), router, Limits::default(), "api")
+            }
+            started => started,
+        }?;
         metrics.served_by(&server);
         let recent::Limits { summaries, bytes } = recent.limits();
         tracing::info!(
@@ -119,6 +154,9 @@ impl Serving {
             server.address(),
             bytes >> 20
         );
+        if sources.history.is_some() {
+            tracing::info!("matrix for a browser at http://{}/", server.address());
+        }
         Ok(Serving { server, recent, plan, metrics, sources, looked: SystemClock.monotonic() })
     }
 
@@ -180,6 +218,7 @@ impl Sources {
         let meaning = "the configuration that was last read was refused, see the log; the one before goes on";
         readings.push(Reading::state("reload_refused", meaning, u64::from(!self.metrics.reloads.last_successful())));
         readings.extend(sink_readings(&self.sinks));
+        readings.extend(self.history.iter().flat_map(|history| history_readings(history)));
         readings
     }
 }

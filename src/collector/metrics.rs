@@ -177,17 +177,23 @@ impl Metrics {
         self.server.get_or_init(|| server.counters());
     }
 
-    /// Serves `/metrics`, with those of `sinks` and of what is kept in `recent`.
-    pub fn router(self: &Arc<Metrics>, sinks: Vec<Arc<SinkCounters>>, recent: Arc<Recent>) -> Router {
+    /// Serves `/metrics`, with those of `sinks`, of what is kept in `recent`, and `further` ones.
+    pub fn router(
+        self: &Arc<Metrics>,
+        sinks: Vec<Arc<SinkCounters>>,
+        recent: Arc<Recent>,
+        further: Option<metrics::Source>,
+    ) -> Router {
         let metrics = Arc::clone(self);
-        metrics::router(vec![Box::new(move |page| {
+        let own: metrics::Source = Box::new(move |page| {
             process::write_build(page, "collector");
             metrics.write(page);
             metrics::sinks::write(page, &sinks);
             server::write(page, &metrics.server);
             server::write_recent(page, &recent);
             process::write(page);
-        })])
+        });
+        metrics::router([Some(own), further].into_iter().flatten().collect())
     }
 
     /// Writes what is the collector's own.

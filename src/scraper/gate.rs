@@ -7,6 +7,7 @@
 use super::book::{Book, Mark};
 use super::list::Address;
 use super::positions::Position;
+use crate::history::Writer;
 use crate::http::recent::Recent;
 use crate::sink::influx::Point;
 use crate::sink::{Limits, SinkCounters, Sinks};
@@ -39,19 +40,21 @@ pub struct Gate {
     counters: Vec<Arc<SinkCounters>>,
     room: Room,
     recent: Option<Arc<Recent>>,
+    history: Option<Writer>,
     book: Book,
     put_off: AtomicU64,
     warned: Mutex<Option<Instant>>,
 }
 
 impl Gate {
-    /// Into `sinks`, which have this `room`, and `recent`.
-    pub fn new(sinks: Sinks, room: Room, recent: Option<Arc<Recent>>, book: Book) -> Gate {
+    /// Into `sinks`, which have this `room`, `recent` and `history`.
+    pub fn new(sinks: Sinks, room: Room, recent: Option<Arc<Recent>>, history: Option<Writer>, book: Book) -> Gate {
         Gate {
             counters: sinks.counters(),
             sinks: Mutex::new(Some(sinks)),
             room,
             recent,
+            history,
             book,
             put_off: AtomicU64::new(0),
             warned: Mutex::new(None),
@@ -105,6 +108,9 @@ impl Gate {
         let sinks = self.lock();
         let Some(sinks) = sinks.as_ref().filter(|_| self.has_room()) else { return Err(NoRoom) };
         sinks.deliver(&summaries);
+        if let Some(history) = &self.history {
+            history.add(&summaries);
+        }
         self.book.enter(from, position, Mark::given(&self.counters));
         if let Some(recent) = &self.recent {
             recent.add(summaries);

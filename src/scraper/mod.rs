@@ -23,8 +23,9 @@ pub mod totals;
 mod turns;
 pub mod upstream;
 
+use crate::history::{HistoryCounters, Writer};
 use crate::http::api::Reason;
-use crate::http::api::health::{Reading, Watch, sink_readings};
+use crate::http::api::health::{Reading, Watch, history_readings, sink_readings};
 use crate::http::recent::Recent;
 use crate::sink::{SinkCounters, Sinks};
 use crate::time::{Clock, SystemClock, Wall};
@@ -58,6 +59,17 @@ pub struct Options {
     pub positions: Option<PathBuf>,
     /// What the sinks may hold.
     pub room: Room,
+    /// Where summaries are kept besides.
+    pub history: Option<Keep>,
+}
+
+/// A history's ends that a scraper needs.
+#[derive(Clone, Debug)]
+pub struct Keep {
+    /// Takes summaries.
+    pub writer: Writer,
+    /// Says what became of them.
+    pub counters: Arc<HistoryCounters>,
 }
 
 /// Why a scraper did not start.
@@ -92,6 +104,7 @@ struct Shared {
     collectors: Mutex<Arc<Vec<Arc<Collector>>>>,
     started: Wall,
     recent: Option<Arc<Recent>>,
+    history: Option<Arc<HistoryCounters>>,
     watch: Watch,
 }
 
@@ -187,7 +200,8 @@ impl View {
             ),
             Reading::count("position_writes_failed", "positions could not be stored", failed_writes),
         ];
-        self.0.watch.observe(now, readings.into_iter().chain(sink_readings(self.sinks())))
+        let of_history = self.0.history.iter().flat_map(|history| history_readings(history));
+        self.0.watch.observe(now, readings.into_iter().chain(sink_readings(self.sinks())).chain(of_history))
     }
 
     /// Whether there are sinks and none of them will ever take anything again.
@@ -230,10 +244,12 @@ impl Scraper {
         };
         let collectors: Vec<_> = listed.collectors.into_iter().map(of).collect();
         book.keep(|address| collectors.iter().any(|collector| collector.address == *address));
+        let (writer, history) = options.history.map(|keep| (keep.writer, keep.counters)).unzip();
         let shared = Arc::new(Shared {
             pause: options.interval,
             fetcher: Arc::new(Fetcher::new(options.interval)),
-            gate: Gate::new(sinks, options.room, recent.clone(), book),
+            gate: Gate::new(sinks, options.room, recent.clone(), writer, book),
+            history,
             totals: Totals::default(),
             collectors: Mutex::new(Arc::new(collectors)),
             started,

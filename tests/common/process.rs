@@ -98,9 +98,17 @@ pub fn llama(arguments: &[&str]) -> Process {
     Process::spawn(command)
 }
 
+/// Turns the history off that roles keep by default, so that no test writes below `/var/lib` or a home.
+pub fn without_history(command: &mut Command) {
+    if !command.get_envs().any(|(name, _)| name == "LLAMA_HISTORY") {
+        command.env("LLAMA_HISTORY", "none");
+    }
+}
+
 impl Process {
-    /// Starts `command` with its output collected.
+    /// Starts `command` with its output collected, and without a history unless the command sets `LLAMA_HISTORY`.
     pub fn spawn(mut command: Command) -> Process {
+        without_history(&mut command);
         let name = format!("{command:?}");
         let mut child = command
             .stdin(Stdio::null())

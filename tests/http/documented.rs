@@ -58,7 +58,8 @@ fn keys_of(value: &Value) -> BTreeSet<String> {
 fn every_endpoint_is_documented_and_every_documented_one_is_there() {
     let documented: BTreeSet<&str> =
         page().lines().filter_map(|line| line.strip_prefix("## `")?.split('`').next()).collect();
-    let served: BTreeSet<String> = ENDPOINTS.iter().map(|e| format!("{} {}", e.method, e.path)).collect();
+    let served: BTreeSet<String> =
+        ENDPOINTS.iter().chain(&llama::http::matrix::ENDPOINTS).map(|e| format!("{} {}", e.method, e.path)).collect();
     assert_eq!(documented, served.iter().map(String::as_str).collect());
 }
 

@@ -257,7 +257,7 @@ fn collector(spool: &FilePath, more: &[&str]) -> Vec<String> {
 
 /// What a collector says that does not start, with exit status 2.
 fn refused(spool: &FilePath, more: &[&str]) -> String {
-    let out = Command::new(LLAMA).args(collector(spool, more)).output().expect("llama");
+    let out = Command::new(LLAMA).args(collector(spool, more)).env("LLAMA_HISTORY", "none").output().expect("llama");
     let said = String::from_utf8(out.stderr).expect("text");
     assert_eq!(out.status.code(), Some(2), "{said}");
     said

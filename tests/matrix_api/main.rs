@@ -10,10 +10,14 @@ mod common;
 
 mod answers;
 mod bounds;
-// mod documented;
+mod documented;
 mod events;
+#[path = "../influx/server.rs"]
+#[allow(dead_code, reason = "every test takes its part of it")]
+mod influxd;
 mod memory;
 mod refusals;
+mod roles;
 
 use client::json;
 use llama::http::matrix::{self, Shown};

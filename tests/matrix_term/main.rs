@@ -11,6 +11,7 @@ mod fake;
 #[allow(dead_code, reason = "the tests of the API take the rest")]
 mod memory;
 
+mod real;
 mod shown;
 mod unwell;
 mod watched;

@@ -68,6 +68,8 @@ impl Collector {
             "127.0.0.1:0",
             "--output",
             lines.to_str().unwrap(),
+            "--history",
+            directory.path().join("history").to_str().unwrap(),
         ]);
         let api = address_in(&process.wait_for("API at"));
         Collector { process, api, lines, _directory: directory }

@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod client;
+pub mod flags;
 pub mod follow;
 pub mod grid;
 pub mod json;

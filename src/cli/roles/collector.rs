@@ -1,5 +1,6 @@
 //! `llama collector`.
 
+use super::history::{self, Keeper, Role};
 use super::reload::{self, OnHangup, Origin, Reloading};
 use super::{LOOK, allow_sockets, cores, destinations};
 use crate::cli::args::{CollectorArgs, LogArgs};
@@ -34,6 +35,7 @@ pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
     // before any thread is started, those of the destinations too: they inherit the blocked signals
     let (stop, hangups) = signals::stop_flag_and_hangups()?;
     let sinks = destinations::open(&args.destinations, Limits::default())?;
+    let history = history::open(&args.history, Role::Collector)?;
     let to_stdout = destinations::use_stdout(&args.destinations);
     let options =
         Options { io: args.io, cores: cores(args.cores.as_ref())?, duration: args.duration, ..Options::default() };
@@ -50,11 +52,12 @@ pub fn collector(args: &CollectorArgs, log: &LogArgs) -> Ended {
     let reloading = Arc::new(Reloading::new(origin, args.api.is_none().then_some(plan.api)));
     let api = args.api.or(plan.api).map(|bind| http::Options {
         bind,
+        any_port: false,
         reload: Some(reloading.for_clients()),
         remote_reload: args.allow_remote_reload,
     });
     let hangup = OnHangup::new(reloading, hangups);
-    run(&plan, &options, sinks, show, api.as_ref(), Some(hangup), &stop)
+    run(&plan, &options, Outlets { sinks, history, show }, api.as_ref(), Some(hangup), &stop)
 }
 
 /// What standard output shows.
@@ -68,6 +71,16 @@ pub enum Show {
     Table,
 }
 
+/// Where a collector's summaries go.
+pub struct Outlets {
+    /// The destinations.
+    pub sinks: Sinks,
+    /// What is kept here.
+    pub history: Option<Keeper>,
+    /// What is shown at once.
+    pub show: Show,
+}
+
 /// Runs a collector over a plan until `stop` is set or its duration is over; reloads it as `hangup` says.
 ///
 /// # Errors
@@ -75,16 +88,17 @@ pub enum Show {
 pub fn run(
     plan: &Arc<Plan>,
     options: &Options,
-    sinks: Sinks,
-    show: Show,
+    outlets: Outlets,
     api: Option<&http::Options>,
     mut hangup: Option<OnHangup>,
     stop: &AtomicBool,
 ) -> Ended {
     allow_sockets(plan.sources.len() + api.map_or(0, |_| http::connections()))?;
+    let Outlets { sinks, history, show } = outlets;
     let sinks = Arc::new(sinks);
+    let kept = history.as_ref().map(Keeper::kept);
     // before the first probe: an address that is taken ends the run
-    let mut serving = api.map(|api| Serving::start(api, plan, sinks.counters())).transpose()?;
+    let mut serving = api.map(|api| Serving::start(api, plan, sinks.counters(), kept)).transpose()?;
     let mut options = options.clone();
     if serving.is_some() {
         options.flows_listed = Some(http::listed(plan));
@@ -95,6 +109,7 @@ pub fn run(
     let workers = Arc::new(OnceLock::<Vec<Arc<Progress>>>::new());
     let deliver = {
         let (sinks, workers, mut meter) = (Arc::clone(&sinks), Arc::clone(&workers), Meter::of_this_host());
+        let history = history.as_ref().map(Keeper::writer);
         move |mut summaries: Vec<Summary>| {
             if let Some((recent, metrics)) = &shown {
                 metrics.paths.add(&summaries);
@@ -102,6 +117,9 @@ pub fn run(
                 recent.add(std::mem::replace(&mut summaries, cut));
             }
             sinks.deliver(&summaries);
+            if let Some(history) = &history {
+                history.add(&summaries);
+            }
             if let Some(workers) = workers.get() {
                 let states: Vec<_> = sinks.counters().iter().map(|counters| counters.snapshot()).collect();
                 sinks.deliver_stats(&meter.read(&summaries, workers, &states));
@@ -165,6 +183,9 @@ pub fn run(
     collector.join()?;
     if let Some(serving) = serving {
         serving.stop();
+    }
+    if let Some(history) = history {
+        history.close();
     }
     // the live table's last line says it already
     if show == Show::Lines {

@@ -1,10 +1,11 @@
 //! `llama demo`: reflectors and a collector on this machine's loopback.
 
 use super::LOOK;
-use super::collector::{Show, run};
+use super::collector::{Outlets, Show, run};
+use super::history::{self, Role};
 use crate::cli::args::{DemoArgs, LogArgs};
 use crate::cli::exit::Ended;
-use crate::cli::signals;
+use crate::cli::{http, signals};
 use crate::collector::Options;
 use crate::config::System;
 use crate::config::plan::{Single, Target};
@@ -24,6 +25,8 @@ use std::time::Duration;
 const GROUPS: [(&str, &[u8]); 3] = [("frankfurt", &[11, 12]), ("london", &[21, 22]), ("paris", &[31, 32])];
 /// Source ports: flows per target.
 const SOURCE_PORTS: u32 = 8;
+/// Where the matrix is served unless asked for elsewhere: on this machine only.
+const API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5000);
 const LOSS_THRESHOLD: Duration = Duration::from_millis(500);
 
 /// Stops the reflectors however the demo ends.
@@ -89,7 +92,10 @@ pub fn demo(args: &DemoArgs, log: &LogArgs) -> Ended {
         (false, true) => Show::Table,
         (false, false) => Show::Lines,
     };
-    run(&Arc::new(plan), &options, sinks, show, None, None, &stop)
+    let history = history::open(&args.history, Role::Demo)?;
+    let (bind, any_port) = (args.api.unwrap_or(API), args.api.is_none());
+    let api = http::Options { bind, any_port, reload: None, remote_reload: false };
+    run(&Arc::new(plan), &options, Outlets { sinks, history, show }, Some(&api), None, &stop)
 }
 
 /// One reflector process's worth of listeners, on ports that the system chooses.

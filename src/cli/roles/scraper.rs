@@ -1,18 +1,21 @@
 //! `llama scraper`.
 
+use super::history::{self, Keeper, Role};
 use super::{LOOK, destinations};
 use crate::cli::args::{LogArgs, ScraperArgs};
 use crate::cli::collectors::{self, Row};
 use crate::cli::exit::{self, Ended, Failure};
+use crate::cli::http::Kept;
 use crate::cli::screen::Screen;
 use crate::cli::units::several;
 use crate::cli::{layout, signals};
+use crate::http::matrix;
 use crate::http::metrics::{self, process, server as server_metrics, sinks as sink_metrics};
 use crate::http::recent::{self, Recent};
 use crate::http::server::{Limits as ServerLimits, Server};
 use crate::scraper::gate::Room;
 use crate::scraper::list::Source;
-use crate::scraper::{self, Error, Options, Scraper, View};
+use crate::scraper::{self, Error, Keep, Options, Scraper, View};
 use crate::sink::Limits;
 use crate::time::{Clock, Monotonic, SystemClock, nanos};
 use std::io::IsTerminal;
@@ -53,6 +56,8 @@ pub fn scraper(args: &ScraperArgs, log: &LogArgs) -> Ended {
     let (stop, hangups) = signals::stop_flag_and_hangups()?;
     let limits = Limits::default();
     let sinks = destinations::open(&args.destinations, limits)?;
+    let history = history::open(&args.history, Role::Scraper)?;
+    let kept = history.as_ref().map(Keeper::kept);
     let to_stdout = destinations::use_stdout(&args.destinations);
     let show = match std::io::stdout().is_terminal() {
         _ if log.quiet || to_stdout => Show::Nothing,
@@ -65,17 +70,24 @@ pub fn scraper(args: &ScraperArgs, log: &LogArgs) -> Ended {
         .clone()
         .or_else(|| args.destinations.spool.directory.as_ref().map(|directory| directory.join(POSITIONS)));
     let spool_bytes = args.destinations.spool.directory.as_ref().map(|_| args.destinations.spool.max_bytes);
-    let options = Options { source, interval: args.interval, positions, room: Room { limits, spool_bytes } };
+    let keep = |keeper: &Keeper| Keep { writer: keeper.writer(), counters: keeper.kept().counters };
+    let options = Options {
+        source,
+        interval: args.interval,
+        positions,
+        room: Room { limits, spool_bytes },
+        history: history.as_ref().map(keep),
+    };
     let recent = args.api.map(|_| Arc::new(Recent::new(recent::Limits::default())));
     let scraper = Scraper::start(options, sinks, recent).map_err(|error| match error {
         Error::List(_) | Error::Positions { .. } | Error::Locked(_) => Failure::usage(error),
         Error::Thread(_) => error.into(),
     })?;
     let view = scraper.view();
-    let server = args.api.map(|bind| serve(bind, &view)).transpose()?;
+    let server = args.api.map(|bind| serve(bind, &view, kept)).transpose()?;
     let collectors = several(listed.collectors.len() as u64, "collector");
     tracing::info!("{collectors}, each pulled every {:?}, {} at a time", args.interval, scraper::PULLERS);
-    if !stores {
+    if !stores && history.is_none() {
         tracing::warn!("nothing is stored: give --influx or --output");
     }
 
@@ -98,6 +110,9 @@ pub fn scraper(args: &ScraperArgs, log: &LogArgs) -> Ended {
     if let Some(server) = server {
         server.stop();
     }
+    if let Some(history) = history {
+        history.close();
+    }
     shown?;
     if show != Show::Nothing {
         exit::print(&format!("{}\n", collectors::total(&rows(&view), SystemClock.wall(), view.pause())))?;
@@ -106,17 +121,21 @@ pub fn scraper(args: &ScraperArgs, log: &LogArgs) -> Ended {
 }
 
 /// Serves the scraper's state and metrics.
-fn serve(bind: SocketAddr, view: &View) -> Result<Server, Failure> {
+fn serve(bind: SocketAddr, view: &View, kept: Option<Kept>) -> Result<Server, Failure> {
     let started = server_metrics::Started::new(OnceLock::new());
     let sources: Vec<metrics::Source> = vec![
         Box::new(|page| process::write_build(page, "scraper")),
         Box::new({
-            let view = view.clone();
+            let (view, kept) = (view.clone(), kept.clone());
             move |page| {
                 scraper::metrics::write(page, &view);
                 sink_metrics::write(page, view.sinks());
                 if let Some(recent) = view.recent() {
                     server_metrics::write_recent(page, recent);
+                }
+                if let Some(kept) = &kept {
+                    metrics::history::write(page, &kept.counters);
+                    kept.shown.write(page);
                 }
             }
         }),
@@ -126,7 +145,9 @@ fn serve(bind: SocketAddr, view: &View) -> Result<Server, Failure> {
         }),
         Box::new(process::write),
     ];
-    let router = scraper::api::router(view.clone()).merge(metrics::router(sources));
+    let router = scraper::api::router(view.clone())
+        .merge(metrics::router(sources))
+        .merge(matrix::router(kept.map(|kept| kept.shown)));
     let server = Server::start(bind, router, ServerLimits::default(), "--api")?;
     let _ = started.set(server.counters());
     tracing::info!("API at http://{}/", server.address());

@@ -5,6 +5,7 @@
 
 use super::query::Parameters;
 use super::{Health, Reason, State};
+use crate::history::HistoryCounters;
 use crate::http::answer::{Refusal, json};
 use crate::http::counters::{Counters, CountersSnapshot};
 use crate::http::recent::RecentCounters;
@@ -74,6 +75,25 @@ pub fn sink_readings(sinks: &[Arc<SinkCounters>]) -> Vec<Reading> {
         Reading::count("spool_dropped", "summaries on disk grew too many or too old", spool_dropped),
         Reading::count("spool_damaged", "summaries on disk were damaged and set aside", spool_damaged),
         Reading::count("spool_errors", "the disk did not take summaries: they wait in memory", spool_errors),
+    ]
+}
+
+/// What is wrong with the history of a role; the same names at every role.
+pub fn history_readings(history: &HistoryCounters) -> Vec<Reading> {
+    let counters = history.snapshot();
+    let failing = match counters.last_error {
+        Some(error) => format!("the disk did not take the history's summaries: {error}"),
+        None => "the disk did not take the history's summaries".into(),
+    };
+    let damaged = counters.damaged_files + counters.damaged_blocks;
+    vec![
+        Reading::count("history_errors", failing, counters.errors),
+        Reading::count(
+            "history_dropped",
+            "summaries did not reach the history: the disk was too slow",
+            counters.dropped,
+        ),
+        Reading::count("history_damaged", "files or blocks of the history were damaged and left out", damaged),
     ]
 }
 

@@ -136,11 +136,11 @@ pub const ENDPOINTS: [Endpoint; 12] = [
 /// Every endpoint.
 pub fn router(state: State) -> Router {
     let handlers: [MethodRouter<State>; ENDPOINTS.len()] = [
-        get(|| async { Html(index()) }),
+        get(|| async { Html(index(all())) }),
         get(|| async { "ok" }),
         get(upstream::influxdata),
         get(upstream::latency),
-        get(|| async { list() }),
+        get(|| async { list(all()) }),
         get(summaries::summaries),
         get(paths::paths),
         get(paths::flows),
@@ -156,24 +156,44 @@ pub fn router(state: State) -> Router {
     router.fallback(|| async { Refusal::of(StatusCode::NOT_FOUND) }).with_state(state)
 }
 
+/// Every endpoint of a role that keeps a history.
+fn all() -> impl Iterator<Item = Endpoint> {
+    ENDPOINTS.into_iter().chain(matrix::ENDPOINTS)
+}
+
+/// The endpoints of a program that shows a matrix and nothing else.
+pub fn matrix_alone(shown: matrix::Shown) -> Router {
+    let alone = || {
+        ENDPOINTS.into_iter().filter(|endpoint| ["/", "/status", "/api/v1/", "/api/v1/build"].contains(&endpoint.path))
+    };
+    let all = move || alone().chain(matrix::ENDPOINTS);
+    Router::new()
+        .route("/", get(move || async move { Html(index(all())) }))
+        .route("/status", get(|| async { "ok" }))
+        .route("/api/v1/", get(move || async move { list(all()) }))
+        .route("/api/v1/build", get(paths::build))
+        .fallback(|| async { Refusal::of(StatusCode::NOT_FOUND) })
+        .merge(matrix::router(Some(shown)))
+}
+
 /// `GET /api/v1/`.
-fn list() -> Response {
+fn list(endpoints: impl Iterator<Item = Endpoint>) -> Response {
     #[derive(Serialize)]
     struct List {
         endpoints: Vec<Endpoint>,
     }
-    json(&List { endpoints: ENDPOINTS.into_iter().chain(matrix::ENDPOINTS).collect() })
+    json(&List { endpoints: endpoints.collect() })
 }
 
 /// `GET /`: for people who come by a browser.
-fn index() -> String {
-    let item = |endpoint: &Endpoint| match endpoint {
+fn index(endpoints: impl Iterator<Item = Endpoint>) -> String {
+    let item = |endpoint: Endpoint| match endpoint {
         Endpoint { method: "GET", path, what } if !path.contains('{') => {
             format!("<li><a href=\"{path}\">{path}</a>: {what}</li>\n")
         }
         Endpoint { method, path, what } => format!("<li>{method} {path}: {what}</li>\n"),
     };
-    let items: String = ENDPOINTS.iter().skip(1).chain(&matrix::ENDPOINTS).map(item).collect();
+    let items: String = endpoints.filter(|endpoint| endpoint.path != "/").map(item).collect();
     format!("<!doctype html>\n<meta charset=\"utf-8\">\n<title>LLAMA</title>\n<h1>LLAMA</h1>\n<ul>\n{items}</ul>\n")
 }
 

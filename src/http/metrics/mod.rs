@@ -4,6 +4,7 @@
 //! Not responsible for serving ([`super`]) nor for a role's own metrics: those are [`Source`]s, which the roles
 //! hand over (`docs/metrics.md` lists all of them). Read [`router`], then [`page::Page`].
 
+pub mod history;
 pub mod page;
 pub mod paths;
 pub mod process;

@@ -1,0 +1,342 @@
+//! Frames: all series of one source in one interval, or in one slot of a coarser level.
+//!
+//! Responsible for that a frame's blocks, its total, its period's sums and the slots it makes stale change together:
+//! all within the caller's transaction. Read [`FrameWriter`], and [`commit`] for what happens to a batch.
+
+use super::block::{Block, Blocks, rows};
+use super::catalogue::{Catalogue, Entry, SERIES};
+use super::layout::{BlockTable, CATALOGUE, DIRTY, Kind, Layout, META, PERIODS, TotalTable, table};
+use super::row;
+use super::store::{Store, Trouble, begin};
+use crate::summary::figures::Figures;
+use crate::summary::histogram::{Bucket, Buckets, LARGEST};
+use crate::summary::path_id::PathId;
+use crate::summary::{FlowSummary, Path, Summary};
+use crate::time::{Clock, SystemClock, Wall};
+use redb::{Database, ReadableTable, Table, WriteTransaction};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// How far ahead of this machine's clock an interval may end: clocks of other machines are a little off.
+const AHEAD: u64 = 3_600_000_000_000;
+/// How much later a path must be seen again for that to be written down.
+const SEEN_STEP: u64 = 86_400_000_000_000;
+
+/// Figures of many paths joined, cheaply: the histogram is added up in place.
+#[derive(Debug)]
+pub(super) struct Total {
+    figures: Figures,
+    buckets: Vec<u64>,
+    any: bool,
+}
+
+impl Default for Total {
+    fn default() -> Total {
+        let buckets = vec![0; usize::from(Bucket::of(LARGEST).0) + 1];
+        Total { figures: Figures::default(), buckets, any: false }
+    }
+}
+
+impl Total {
+    /// Joins another path.
+    pub(super) fn add(&mut self, mut other: Figures) {
+        for (bucket, count) in other.histogram.counts() {
+            if let Some(sum) = self.buckets.get_mut(usize::from(bucket.0)) {
+                *sum += count;
+            }
+        }
+        other.histogram = Buckets::default();
+        self.figures.add_path(&other);
+        self.any = true;
+    }
+
+    /// The sum, if anything was added; then there is nothing.
+    pub(super) fn take(&mut self) -> Option<Figures> {
+        let mut figures = std::mem::take(&mut self.figures);
+        let counts = self.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
+        figures.histogram.add(counts.map(|(bucket, count)| (Bucket(bucket as u16), *count)));
+        self.buckets.fill(0);
+        std::mem::take(&mut self.any).then_some(figures)
+    }
+}
+
+/// Room that a value takes in the file, about: a large one has pages of its own, small ones share theirs.
+fn room(length: usize) -> u64 {
+    let length = length as u64 + 32;
+    if length > 2700 { length.next_power_of_two().max(4096) } else { length * 3 / 2 }
+}
+
+/// A table of blocks, and what it grew by.
+struct Growing<'a> {
+    table: Table<'a, (u32, u64, u32), &'static [u8]>,
+    source: u32,
+    end: u64,
+    blocks: Blocks,
+    entries: i64,
+    bytes: i64,
+}
+
+impl<'a> Growing<'a> {
+    fn new(transaction: &'a WriteTransaction, name: &str, source: u32, end: u64) -> Result<Growing<'a>, Trouble> {
+        let table = transaction.open_table(BlockTable::new(name))?;
+        Ok(Growing { table, source, end, blocks: Blocks::default(), entries: 0, bytes: 0 })
+    }
+
+    /// Takes out what the frame has.
+    fn clear(&mut self) -> Result<BTreeMap<u32, Vec<u8>>, Trouble> {
+        let mut found = BTreeMap::new();
+        let mut keys = Vec::new();
+        for block in self.table.range((self.source, self.end, 0)..=(self.source, self.end, u32::MAX))? {
+            let (key, value) = block?;
+            let first = key.value().2;
+            self.bytes -= room(value.value().len()) as i64;
+            found.extend(rows(first, value.value()).into_iter().flatten().map(|(series, row)| (series, row.to_vec())));
+            keys.push(key.value());
+        }
+        for key in keys {
+            self.table.remove(key)?;
+        }
+        self.entries -= found.len() as i64;
+        Ok(found)
+    }
+
+    fn add(&mut self, series: u32, row: &[u8]) -> Result<(), Trouble> {
+        let block = self.blocks.add(series, row);
+        self.entries += 1;
+        self.put(block)
+    }
+
+    fn put(&mut self, block: Option<Block>) -> Result<(), Trouble> {
+        if let Some((first, block)) = block {
+            self.bytes += room(block.len()) as i64;
+            self.table.insert((self.source, self.end, first), block.as_slice())?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Trouble> {
+        let block = self.blocks.end();
+        self.put(block)
+    }
+}
+
+/// Writes one frame; series must be added ascending.
+pub(super) struct FrameWriter<'a> {
+    transaction: &'a WriteTransaction,
+    level: u8,
+    period: u64,
+    figures: Growing<'a>,
+    flows: Growing<'a>,
+    totals: Table<'a, (u32, u64), &'static [u8]>,
+    total: Total,
+    buffer: Vec<u8>,
+}
+
+/// Rows of figures and of flows that a frame had.
+pub(super) type Before = (BTreeMap<u32, Vec<u8>>, BTreeMap<u32, Vec<u8>>);
+
+impl<'a> FrameWriter<'a> {
+    /// Begins a frame anew, and gives what it had.
+    pub(super) fn new(
+        transaction: &'a WriteTransaction,
+        layout: &Layout,
+        level: u8,
+        source: u32,
+        end: u64,
+    ) -> Result<(FrameWriter<'a>, Before), Trouble> {
+        let period = layout.level(level).period_of(end);
+        let mut figures = Growing::new(transaction, &table(Kind::Figures, level, period), source, end)?;
+        let mut flows = Growing::new(transaction, &table(Kind::Flows, level, period), source, end)?;
+        let totals = transaction.open_table(TotalTable::new(&table(Kind::Totals, level, period)))?;
+        let before = (figures.clear()?, flows.clear()?);
+        let (total, buffer) = (Total::default(), Vec::new());
+        Ok((FrameWriter { transaction, level, period, figures, flows, totals, total, buffer }, before))
+    }
+
+    /// Adds a series.
+    pub(super) fn add(
+        &mut self,
+        series: u32,
+        path: &Path,
+        figures: Figures,
+        flows: &[FlowSummary],
+    ) -> Result<(), Trouble> {
+        self.buffer.clear();
+        row::put_figures(&mut self.buffer, &figures);
+        self.figures.add(series, &self.buffer)?;
+        self.total.add(figures);
+        if !flows.is_empty() {
+            self.buffer.clear();
+            row::put_flows(&mut self.buffer, path, flows);
+            self.flows.add(series, &self.buffer)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a series as it was.
+    fn keep(&mut self, series: u32, figures: &[u8], flows: Option<&Vec<u8>>) -> Result<(), Trouble> {
+        if let Some(known) = row::figures(figures) {
+            self.figures.add(series, figures)?;
+            self.total.add(known);
+        }
+        if let Some(flows) = flows {
+            self.flows.add(series, flows)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is left.
+    pub(super) fn end(mut self) -> Result<(), Trouble> {
+        self.figures.end()?;
+        self.flows.end()?;
+        let key = (self.figures.source, self.figures.end);
+        let mut bytes = self.figures.bytes + self.flows.bytes;
+        let before = match self.total.take() {
+            Some(total) => {
+                self.buffer.clear();
+                row::put_figures(&mut self.buffer, &total);
+                let mut block = Blocks::default();
+                block.add(0, &self.buffer);
+                let (_, block) = block.end().unwrap_or_default();
+                bytes += room(block.len()) as i64;
+                self.totals.insert(key, block.as_slice())?.map(|before| room(before.value().len()))
+            }
+            None => self.totals.remove(key)?.map(|before| room(before.value().len())),
+        };
+        bytes -= before.unwrap_or(0) as i64;
+        let mut periods = self.transaction.open_table(PERIODS)?;
+        let period = (self.level, self.period);
+        let known = periods.get(period)?.map(|known| known.value());
+        let (entries, held, oldest, newest) = known.unwrap_or((0, 0, u64::MAX, 0));
+        let grown = (
+            entries.saturating_add_signed(self.figures.entries),
+            held.saturating_add_signed(bytes),
+            oldest.min(key.1),
+            newest.max(key.1),
+        );
+        periods.insert(period, grown)?;
+        Ok(())
+    }
+}
+
+/// What came of a batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Done {
+    pub(super) committed: u64,
+    pub(super) refused: u64,
+    pub(super) newest: u64,
+}
+
+/// Writes a batch in one transaction. What is there already, of the same path and end, is replaced.
+pub(super) fn commit(store: &Store, database: &Database, batch: &[Summary]) -> Result<Done, Trouble> {
+    let transaction = begin(database)?;
+    let mut catalogue = store.catalogue();
+    let floor = floor(&transaction, 0)?;
+    let latest = SystemClock.wall().0.saturating_add(AHEAD);
+    let mut done = Done::default();
+    let mut frames: BTreeMap<(u32, u64), BTreeMap<u32, &Summary>> = BTreeMap::new();
+    let mut changed = BTreeSet::new();
+    let mut newest: Option<&Summary> = None;
+    for summary in batch {
+        let end = summary.end.0;
+        let timely = end > floor && end <= latest;
+        let known = timely.then(|| number(&mut catalogue, summary, &mut changed)).flatten();
+        let Some((series, source)) = known else {
+            done.refused += 1;
+            continue;
+        };
+        done.committed += 1;
+        frames.entry((source, end)).or_default().insert(series, summary);
+        if newest.is_none_or(|newest| newest.end < summary.end) {
+            newest = Some(summary);
+        }
+    }
+    if let Some(newest) = newest {
+        let mut meta = transaction.open_table(META)?;
+        let before = meta.get("newest")?.map_or(0, |before| before.value());
+        done.newest = before.max(newest.end.0);
+        if newest.end.0 >= before {
+            meta.insert("newest", newest.end.0)?;
+            meta.insert("interval", newest.end.0.saturating_sub(newest.start.0))?;
+        }
+    }
+    if !changed.is_empty() {
+        let mut stored = transaction.open_table(CATALOGUE)?;
+        for series in &changed {
+            if let Some(entry) = catalogue.get(*series) {
+                stored.insert(*series, entry.to_bytes().as_slice())?;
+            }
+        }
+    }
+    for ((source, end), summaries) in frames {
+        write(&transaction, &store.layout, source, end, summaries)?;
+        let mut dirty = transaction.open_table(DIRTY)?;
+        for (level, layout) in store.layout.coarser() {
+            dirty.insert((level, layout.slot_end(end), source), ())?;
+        }
+    }
+    transaction.commit()?;
+    if !changed.is_empty() {
+        store.set_catalogue(Arc::unwrap_or_clone(catalogue));
+    }
+    store.counters.commits.fetch_add(1, Relaxed);
+    Ok(done)
+}
+
+fn write(
+    transaction: &WriteTransaction,
+    layout: &Layout,
+    source: u32,
+    end: u64,
+    summaries: BTreeMap<u32, &Summary>,
+) -> Result<(), Trouble> {
+    let (mut frame, (old_figures, old_flows)) = FrameWriter::new(transaction, layout, 0, source, end)?;
+    let mut old = old_figures.iter().filter(|(series, _)| !summaries.contains_key(series)).peekable();
+    for (series, summary) in &summaries {
+        while let Some((before, row)) = old.next_if(|(before, _)| *before < series) {
+            frame.keep(*before, row, old_flows.get(before))?;
+        }
+        frame.add(*series, &summary.path, Figures::from(*summary), &summary.worst_flows)?;
+    }
+    for (series, row) in old {
+        frame.keep(*series, row, old_flows.get(series))?;
+    }
+    frame.end()
+}
+
+/// The series and source of a summary's path; `None` when there are too many.
+fn number(catalogue: &mut Arc<Catalogue>, summary: &Summary, changed: &mut BTreeSet<u32>) -> Option<(u32, u32)> {
+    if let Some((series, entry)) = catalogue.series(&summary.path) {
+        let source = entry.source;
+        if entry.seen.0.saturating_add(SEEN_STEP) <= summary.end.0 {
+            let seen = Entry { seen: summary.end, ..entry.clone() };
+            Arc::make_mut(catalogue).insert(series, seen);
+            changed.insert(series);
+        }
+        return Some((series, source));
+    }
+    if catalogue.len() >= SERIES {
+        return None;
+    }
+    let series = catalogue.next()?;
+    let source = catalogue.source(summary.path.src).unwrap_or(series);
+    let (path, id) = (summary.path.clone(), PathId::of(&summary.path));
+    Arc::make_mut(catalogue).insert(series, Entry { path, id, source, seen: summary.end });
+    changed.insert(series);
+    Some((series, source))
+}
+
+/// Where what a level keeps begins.
+pub(super) fn floor(transaction: &WriteTransaction, level: u8) -> Result<u64, Trouble> {
+    let meta = transaction.open_table(META)?;
+    let floor = meta.get(format!("floor/{level}").as_str())?.map_or(0, |floor| floor.value());
+    Ok(floor)
+}
+
+/// The end of the newest interval.
+pub(super) fn newest(transaction: &WriteTransaction) -> Result<Wall, Trouble> {
+    let meta = transaction.open_table(META)?;
+    let newest = meta.get("newest")?.map_or(0, |newest| newest.value());
+    Ok(Wall(newest))
+}

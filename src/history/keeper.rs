@@ -1,0 +1,107 @@
+//! The history's thread: it alone writes.
+//!
+//! Read [`run`].
+
+use super::News;
+use super::frame::{Done, commit, newest};
+use super::queue::Queue;
+use super::retention::{evict, publish};
+use super::rollup::{due, make};
+use super::store::{Store, Trouble, begin};
+use crate::net::thread;
+use crate::summary::Summary;
+use crate::time::Wall;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// Time until a failed commit is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// Transactions of upkeep after one of summaries, at most; what is left waits for the next.
+const UPKEEP: usize = 8;
+
+/// Stores what comes, until the queue is closed.
+pub(super) fn run(store: &Store, queue: &Queue) {
+    thread::lower_priority();
+    'open: while let Some(batch) = queue.take() {
+        if let Some(reason) = store.suspected() {
+            store.counters.note(reason);
+            store.reopen(true);
+        }
+        let begin = Instant::now();
+        let done = loop {
+            match store.with(|database| commit(store, database, &batch)) {
+                Ok(done) => break done,
+                Err(trouble) => recover(store, &trouble),
+            }
+            if !queue.pause(RETRY) {
+                break 'open;
+            }
+        };
+        store.counters.commit_ns.fetch_add(nanoseconds(begin), Relaxed);
+        settle(store, queue, &batch, done);
+        let begin = Instant::now();
+        for _ in 0..UPKEEP {
+            match upkeep(store) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(trouble) => {
+                    recover(store, &trouble);
+                    break;
+                }
+            }
+        }
+        store.measure();
+        store.counters.upkeep_ns.fetch_add(nanoseconds(begin), Relaxed);
+        if !queue.pause(store.options.spacing) {
+            break;
+        }
+    }
+    queue.give_up();
+    store.shut();
+}
+
+fn nanoseconds(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn settle(store: &Store, queue: &Queue, batch: &[Summary], done: Done) {
+    debug_assert_eq!(batch.len() as u64, done.committed + done.refused);
+    store.counters.committed.fetch_add(done.committed, Relaxed);
+    store.counters.refused.fetch_add(done.refused, Relaxed);
+    queue.settle();
+    if done.committed > 0 {
+        store.counters.newest.store(done.newest, Relaxed);
+        store.news.send_modify(|news| *news = News { commits: news.commits + 1, newest: Some(Wall(done.newest)) });
+    }
+}
+
+/// Makes coarser slots and deletes what is too old or too much; whether there is more of it.
+fn upkeep(store: &Store) -> Result<bool, Trouble> {
+    let evicted = store.with(|database| {
+        let transaction = begin(database)?;
+        let newest = newest(&transaction)?;
+        let slots = due(&transaction, &store.layout, newest.0)?;
+        let catalogue = store.catalogue();
+        for slot in &slots {
+            make(&transaction, &store.layout, &catalogue, &store.counters.damaged_blocks, *slot)?;
+        }
+        let mut evicted = evict(store, &transaction, newest)?;
+        let idle = slots.is_empty() && evicted.age + evicted.bytes == 0 && !evicted.more;
+        match idle {
+            true => transaction.abort()?,
+            false => transaction.commit()?,
+        }
+        evicted.more |= !slots.is_empty();
+        Ok(evicted)
+    })?;
+    let more = evicted.more;
+    publish(store, evicted);
+    Ok(more)
+}
+
+/// After a failed transaction: counts it, and opens the file anew, because redb takes nothing more after an error.
+fn recover(store: &Store, trouble: &Trouble) {
+    store.counters.errors.fetch_add(1, Relaxed);
+    store.counters.note(trouble.text().to_owned());
+    store.reopen(matches!(trouble, Trouble::Damage(_)));
+}

@@ -1,0 +1,351 @@
+//! Answers from the history's file.
+//!
+//! Responsible for choosing a level that answers in time, and for joining its entries. Not responsible for what stands
+//! where (see `scan.rs`). Every question is answered from one snapshot of the file. Read [`Reader`].
+
+use super::catalogue::{Catalogue, Selected};
+use super::frame::Total;
+use super::layout::Kind;
+use super::row;
+use super::scan::{Piece, View, Wanted};
+use super::store::{Store, Trouble};
+use crate::matrix::{Answer, Extent, Filter, FlowAt, Level, PathFigures, Point, Source, SourceError, Window};
+use crate::summary::Path;
+use crate::summary::figures::Figures;
+use crate::summary::path_id::PathId;
+use crate::time::Wall;
+use redb::ReadableDatabase;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Entries that one answer is joined from at most: about a second.
+pub const ENTRIES: u64 = 1_000_000;
+/// Flows of one answer at most.
+pub const FLOWS: usize = 200_000;
+/// Points of one series at most.
+pub const POINTS: usize = 20_000;
+
+/// Answers questions about a history. Any number of threads may ask at the same time.
+#[derive(Debug)]
+pub struct Reader {
+    store: Arc<Store>,
+}
+
+/// What stops an answer.
+enum Stop {
+    Trouble(Trouble),
+    TooMuch(String),
+}
+
+impl<E: Into<Trouble>> From<E> for Stop {
+    fn from(trouble: E) -> Stop {
+        Stop::Trouble(trouble.into())
+    }
+}
+
+/// The level chosen for a question, and the window widened to it.
+struct Chosen {
+    level: u8,
+    window: Window,
+    resolution: Duration,
+}
+
+impl Chosen {
+    fn piece(&self) -> Piece {
+        Piece { level: self.level, from: self.window.from.0, to: self.window.to.0 }
+    }
+
+    fn answer<T>(self, value: T) -> Answer<T> {
+        Answer { value, window: self.window, resolution: self.resolution }
+    }
+}
+
+impl Reader {
+    pub(super) fn new(store: Arc<Store>) -> Reader {
+        Reader { store }
+    }
+
+    /// Asks one snapshot of the file.
+    fn ask<T>(&self, f: impl FnOnce(&View<'_>, &Catalogue) -> Result<T, Stop>) -> Result<T, SourceError> {
+        let catalogue = self.store.catalogue();
+        let answered = self.store.with(|database| {
+            let view = View::new(database.begin_read()?, &self.store.layout, &self.store.counters.damaged_blocks)?;
+            match f(&view, &catalogue) {
+                Ok(answer) => Ok(Ok(answer)),
+                Err(Stop::TooMuch(text)) => Ok(Err(SourceError::TooMuch(text))),
+                Err(Stop::Trouble(trouble)) => Err(trouble),
+            }
+        });
+        match answered {
+            Ok(answer) => answer,
+            Err(Trouble::Disk(text)) => Err(SourceError::Away(format!("{}: {text}; it is tried again", self.name()))),
+            Err(Trouble::Damage(text)) => {
+                self.store.suspect(&text);
+                Err(SourceError::Broken(format!("{}: {text}; it is checked at the next interval", self.name())))
+            }
+        }
+    }
+
+    /// The finest level, from `least` on, that reaches back to the window and has few enough entries in it.
+    fn choose(&self, view: &View<'_>, window: Window, least: u8, per_entry: u64) -> Result<Chosen, Stop> {
+        let interval = view.number("interval")?.max(1_000_000);
+        let held = |level: u8| view.periods.iter().filter(move |period| period.level == level);
+        let mut reaching = Vec::new();
+        let mut floors = Vec::new();
+        for level in 0..self.store.layout.0.len() as u8 {
+            let floor = view.number(&format!("floor/{level}"))?;
+            floors.push((floor, level));
+            if level >= least && floor <= window.from.0 {
+                reaching.push(level);
+            }
+        }
+        if reaching.is_empty() {
+            // none reaches back so far: the one that reaches farthest
+            floors.sort_by_key(|(floor, level)| (*floor, *level));
+            let farthest = floors.first().map_or(0, |(_, level)| *level);
+            reaching.extend(farthest..floors.len() as u8);
+        }
+        let mut entries = 0;
+        for level in reaching {
+            let layout = self.store.layout.level(level);
+            let (from, to) = layout.widened(window.from.0, window.to.0);
+            let oldest = held(level).chain(held(0)).map(|period| period.oldest).min().unwrap_or(to);
+            let newest = held(0).map(|period| period.newest).max().unwrap_or(from);
+            let there = to.min(newest.max(from)).saturating_sub(from.max(oldest.saturating_sub(interval)));
+            let length = if level == 0 { interval } else { layout.resolution };
+            entries = there.div_ceil(length).saturating_mul(per_entry);
+            if entries <= ENTRIES {
+                let resolution = Duration::from_nanos(length);
+                return Ok(Chosen { level, window: Window { from: Wall(from), to: Wall(to) }, resolution });
+            }
+        }
+        Err(Stop::TooMuch(format!(
+            "{}: about {entries} entries asked for, {ENTRIES} at most; choose a shorter time or fewer paths",
+            self.name()
+        )))
+    }
+
+    /// The coarsest level whose slots fill a step.
+    fn level_of(&self, step: u64) -> u8 {
+        let fits = |(_, level): &(u8, super::layout::LevelLayout)| step % level.resolution == 0;
+        self.store.layout.coarser().filter(fits).map(|(level, _)| level).last().unwrap_or(0)
+    }
+}
+
+/// The rows of what was selected of a source.
+fn each_row(
+    view: &View<'_>,
+    kind: Kind,
+    selected: &Selected,
+    piece: Piece,
+    f: &mut impl FnMut(u64, u32, &[u8]) -> Result<(), Trouble>,
+) -> Result<(), Trouble> {
+    let wanted = match selected.all {
+        true => Wanted::Between(0, u32::MAX),
+        false => Wanted::These(&selected.series),
+    };
+    for piece in view.pieces(selected.source, piece)? {
+        view.rows(kind, selected.source, wanted, piece, f)?;
+    }
+    Ok(())
+}
+
+fn number(selected: &[Selected]) -> u64 {
+    selected.iter().map(|selected| selected.series.len() as u64).sum()
+}
+
+/// Series of one path, whose tags have changed, as one path with the newest tags; in the order of their numbers.
+fn by_path(catalogue: &Catalogue, series: BTreeMap<u32, (Figures, u64)>) -> Vec<PathFigures> {
+    let mut position: HashMap<PathId, usize> = HashMap::with_capacity(series.len());
+    let mut found: Vec<PathFigures> = Vec::with_capacity(series.len());
+    for (number, (figures, newest)) in series {
+        let Some(entry) = catalogue.get(number) else { continue };
+        let newest = Wall(newest);
+        match position.get(&entry.id).and_then(|at| found.get_mut(*at)) {
+            Some(known) => {
+                known.figures.add_time(&figures);
+                if known.newest < newest {
+                    (known.newest, known.path) = (newest, entry.path.clone());
+                }
+            }
+            None => {
+                position.insert(entry.id, found.len());
+                found.push(PathFigures { path: entry.path.clone(), figures, newest });
+            }
+        }
+    }
+    found
+}
+
+/// One step of a series while it is added up, per series or in total.
+struct Steps {
+    step: u64,
+    done: BTreeMap<u64, Figures>,
+    /// The step that a source is in, and its parts by series; in total, there is one part.
+    open: Option<(u64, BTreeMap<u32, Figures>)>,
+    sum: Total,
+}
+
+impl Steps {
+    fn add(&mut self, end: u64, part: u32, figures: Figures) {
+        let step = end.div_ceil(self.step).saturating_mul(self.step);
+        if self.open.as_ref().is_some_and(|(open, _)| *open != step) {
+            self.close();
+        }
+        let (_, parts) = self.open.get_or_insert_with(|| (step, BTreeMap::new()));
+        match parts.get_mut(&part) {
+            Some(known) => known.add_time(&figures),
+            None => {
+                parts.insert(part, figures);
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        let Some((step, parts)) = self.open.take() else { return };
+        if self.done.len() > POINTS {
+            return; // it is too much, and said so at the end
+        }
+        let before = self.done.remove(&step);
+        if before.is_none() && parts.len() == 1 {
+            self.done.extend(parts.into_values().map(|figures| (step, figures)));
+            return;
+        }
+        before.into_iter().chain(parts.into_values()).for_each(|figures| self.sum.add(figures));
+        self.done.extend(self.sum.take().map(|sum| (step, sum)));
+    }
+}
+
+impl Source for Reader {
+    fn name(&self) -> String {
+        format!("history in {}", self.store.options.directory.display())
+    }
+
+    fn extent(&self) -> Result<Extent, SourceError> {
+        self.ask(|view, _| {
+            let newest = view.periods.iter().filter(|period| period.level == 0).map(|period| period.newest).max();
+            let newest = newest.or_else(|| view.periods.iter().map(|period| period.newest).max());
+            let interval = Duration::from_nanos(view.number("interval")?);
+            let level = |(level, layout): (usize, &super::layout::LevelLayout)| {
+                let of_level = view.periods.iter().filter(|period| usize::from(period.level) == level);
+                let resolution = if level == 0 { interval } else { Duration::from_nanos(layout.resolution) };
+                Some(Level { resolution, oldest: Wall(of_level.map(|period| period.oldest).min()?) })
+            };
+            Ok(Extent {
+                oldest: view.periods.iter().map(|period| period.oldest).min().map(Wall),
+                newest: newest.map(Wall),
+                interval,
+                levels: self.store.layout.0.iter().enumerate().filter_map(level).collect(),
+            })
+        })
+    }
+
+    fn paths(&self, window: Window) -> Result<Vec<Arc<Path>>, SourceError> {
+        self.ask(|view, catalogue| {
+            let selected = catalogue.select(&Filter::all());
+            let chosen = self.choose(view, window, 0, number(&selected))?;
+            let mut series = BTreeSet::new();
+            for selected in &selected {
+                each_row(view, Kind::Figures, selected, chosen.piece(), &mut |_, number, _| {
+                    series.insert(number);
+                    Ok(())
+                })?;
+            }
+            let mut position: HashMap<PathId, usize> = HashMap::new();
+            let mut found: Vec<Arc<Path>> = Vec::new();
+            for entry in series.into_iter().filter_map(|number| catalogue.get(number)) {
+                match position.get(&entry.id).and_then(|at| found.get_mut(*at)) {
+                    Some(known) => *known = entry.path.clone(), // the newest tags
+                    None => {
+                        position.insert(entry.id, found.len());
+                        found.push(entry.path.clone());
+                    }
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    fn figures(&self, window: Window, filter: &Filter) -> Result<Answer<Vec<PathFigures>>, SourceError> {
+        self.ask(|view, catalogue| {
+            let selected = catalogue.select(filter);
+            let chosen = self.choose(view, window, 0, number(&selected))?;
+            let mut found: BTreeMap<u32, (Figures, u64)> = BTreeMap::new();
+            for selected in &selected {
+                each_row(view, Kind::Figures, selected, chosen.piece(), &mut |end, series, bytes| {
+                    let Some(figures) = row::figures(bytes) else { return Ok(()) };
+                    match found.get_mut(&series) {
+                        Some((known, newest)) => {
+                            known.add_time(&figures);
+                            *newest = end.max(*newest);
+                        }
+                        None => {
+                            found.insert(series, (figures, end));
+                        }
+                    }
+                    Ok(())
+                })?;
+            }
+            Ok(chosen.answer(by_path(catalogue, found)))
+        })
+    }
+
+    fn series(&self, window: Window, filter: &Filter, step: Duration) -> Result<Answer<Vec<Point>>, SourceError> {
+        let step = u64::try_from(step.as_nanos()).unwrap_or(u64::MAX).max(1);
+        self.ask(|view, catalogue| {
+            let selected = catalogue.select(filter);
+            let in_total = filter.is_all();
+            let per_entry = if in_total { selected.len() as u64 } else { number(&selected) };
+            let chosen = self.choose(view, window, self.level_of(step), per_entry)?;
+            let mut steps = Steps { step, done: BTreeMap::new(), open: None, sum: Total::default() };
+            for selected in &selected {
+                match in_total {
+                    true => {
+                        for piece in view.pieces(selected.source, chosen.piece())? {
+                            view.totals(selected.source, piece, &mut |end, figures| steps.add(end, 0, figures))?;
+                        }
+                    }
+                    false => each_row(view, Kind::Figures, selected, chosen.piece(), &mut |end, series, bytes| {
+                        if let Some(figures) = row::figures(bytes) {
+                            steps.add(end, series, figures);
+                        }
+                        Ok(())
+                    })?,
+                }
+                steps.close();
+            }
+            if steps.done.len() > POINTS {
+                let text = format!("{}: more than {POINTS} points asked for; choose longer steps", self.name());
+                return Err(Stop::TooMuch(text));
+            }
+            let points = steps.done.into_iter().map(|(end, figures)| Point { end: Wall(end), figures });
+            Ok(chosen.answer(points.collect()))
+        })
+    }
+
+    fn flows(&self, window: Window, filter: &Filter) -> Result<Answer<Vec<FlowAt>>, SourceError> {
+        self.ask(|view, catalogue| {
+            let selected = catalogue.select(filter);
+            let chosen = self.choose(view, window, 0, number(&selected))?;
+            let mut found: Vec<FlowAt> = Vec::new();
+            for selected in &selected {
+                each_row(view, Kind::Flows, selected, chosen.piece(), &mut |end, series, bytes| {
+                    let Some(entry) = catalogue.get(series).filter(|_| found.len() <= FLOWS) else { return Ok(()) };
+                    let flows = row::flows(bytes, &entry.path).unwrap_or_default();
+                    let end = Wall(end);
+                    found.extend(flows.into_iter().map(|flow| FlowAt { path: entry.path.clone(), end, flow }));
+                    Ok(())
+                })?;
+            }
+            if found.len() > FLOWS {
+                return Err(Stop::TooMuch(format!(
+                    "{}: more than {FLOWS} flows asked for; choose a shorter time or fewer paths",
+                    self.name()
+                )));
+            }
+            found.sort_by_key(|flow| flow.end);
+            Ok(chosen.answer(found))
+        })
+    }
+}
