@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         Mode::Scraper(args) => roles::scraper(&args, &log),
         Mode::Check(args) => roles::check(&args),
         Mode::Demo(args) => roles::demo(&args, &log),
+        Mode::Matrix(args) if args.view.url.is_some() => roles::matrix_view(&args.view, &log),
         Mode::Matrix(args) => roles::matrix(&args.serve),
         Mode::Completions(args) => generate::completions(&args),
         Mode::Man(args) => generate::man(&args),

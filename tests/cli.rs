@@ -67,7 +67,7 @@ fn examples_are_valid() {
 
 #[test]
 fn a_usage_error_exits_2_and_names_flag_value_limit_and_remedy() {
-    let cases: [(&[&str], &[&str]); 27] = [
+    let cases: [(&[&str], &[&str]); 34] = [
         (&["ping"], &["TARGET"]),
         (&["ping", "h", "--source-ports", "70000"], &["--source-ports", "70000", "60000"]),
         (&["ping", "h", "--source-ports", "0"], &["--source-ports", "1 to 60000"]),
@@ -93,6 +93,13 @@ fn a_usage_error_exits_2_and_names_flag_value_limit_and_remedy() {
         (&["reflector", "--listen", "10.0.0.1"], &["--listen", "10.0.0.1:8100"]),
         (&["reflector", "--cores", "3-1"], &["--cores", "write 1-3"]),
         (&["reflector", "--max-pps", "0"], &["--max-pps", "leave the flag out"]),
+        (&["matrix"], &["--url", "--influx"]),
+        (&["matrix", "--url", "http://h", "--influx", "http://h?db=x"], &["--url", "cannot be used with"]),
+        (&["matrix", "--url", "host:5000"], &["--url", "http://HOST:5000"]),
+        (&["matrix", "--url", "http://h", "--metric", "jitter"], &["--metric", "ipdv"]),
+        (&["matrix", "--url", "http://h", "--where", "east"], &["--where", "KEY=VALUE", "group=east"]),
+        (&["matrix", "--url", "http://h", "--at", "noon"], &["--at", "2024-02-29T12:30:00Z"]),
+        (&["matrix", "--url", "http://h", "--span", "1.5s"], &["--span", "whole seconds"]),
         (&["collector", "--influx", "db:8086"], &["--influx", "http://HOST:8086?db=NAME"]),
         (&["collector", "--influx-token", "t"], &["--influx-token", "add --influx"]),
     ];
@@ -118,6 +125,12 @@ fn the_token_is_not_shown_in_help() {
     let output = llama(&["collector", "--help"]).env("INFLUX_TOKEN", "sesame").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
     assert!(help.contains("INFLUX_TOKEN") && !help.contains("sesame"), "{help}");
+}
+
+#[test]
+fn a_token_in_the_environment_is_nothing_to_the_matrix_of_a_server() {
+    let output = llama(&["matrix", "--url", "http://127.0.0.1:1"]).env("INFLUX_TOKEN", "sesame").output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

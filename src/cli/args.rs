@@ -5,6 +5,7 @@
 
 #![allow(rustdoc::broken_intra_doc_links)] // these texts are shown as help: [::] is an address there
 
+pub use super::matrix::flags::MatrixViewArgs;
 use super::values::{self, CoreList, DEFAULT_PORT, Destination};
 use crate::config::keys::MAX_SIZES;
 use crate::net::FlowLabels;
@@ -13,7 +14,7 @@ use crate::probe::shape::{Dscp, MethodKind, Sizes, StampPolicy, Verify, report_l
 use crate::wire::REFLECTOR_PORTS;
 use crate::wire::llama::python;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -96,7 +97,7 @@ pub enum Mode {
     Scraper(ScraperArgs),
     /// Run reflectors and a collector on this machine's loopback and show the result live
     Demo(DemoArgs),
-    /// Show the matrix of a database of summaries
+    /// Show the matrix of a running collector, scraper or demo in the terminal, or serve that of a database
     Matrix(MatrixArgs),
     /// Print a shell completion script
     Completions(CompletionsArgs),
@@ -597,11 +598,24 @@ pub struct DemoArgs {
 /// `llama matrix`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
+  llama matrix --url http://collector:5000
+      Loss from groups to groups in the newest interval, whether to believe it, and the worst paths and flows
+  llama matrix --url http://collector:5000 --watch --metric p99 --rows src_rack --columns dst_rack
+      Redrawn with each interval, until Ctrl-C
+  llama matrix --url http://collector:5000 --span 10m --before 1d --where dscp=46 --where group=east
+      What changed since yesterday, of one class and one group
+  llama matrix --url http://collector:5000 --at 2024-02-29T03:00:00Z --json | jq .total
+      That night, for a script
   llama matrix --influx 'http://db:8086?db=llama'
       Serves the matrix of what a fleet wrote to InfluxDB 1.x at http://127.0.0.1:5001/
 
-Exit status: 0 after a signal, 1 on a failure, 2 when flags are wrong.")]
+Exit status: 0 when it was shown, or after a signal, 1 when the server cannot be asked or refuses, or by --fail-above, 2 when
+flags are wrong.")]
+#[command(group = ArgGroup::new("whose").required(true).args(["url", "influx"]))]
 pub struct MatrixArgs {
+    /// The matrix in the terminal.
+    #[command(flatten)]
+    pub view: MatrixViewArgs,
     /// The matrix of a database.
     #[command(flatten)]
     pub serve: MatrixServeArgs,
@@ -612,7 +626,7 @@ pub struct MatrixArgs {
 #[command(next_help_heading = "Over a database")]
 pub struct MatrixServeArgs {
     /// Serve the matrix of summaries in this InfluxDB 1.x: http://HOST:8086?db=NAME
-    #[arg(long, value_name = "URL", required = true, value_parser = values::influx_url, value_hint = ValueHint::Url)]
+    #[arg(long, value_name = "URL", value_parser = values::influx_url, value_hint = ValueHint::Url)]
     pub influx: Option<String>,
     /// Token for InfluxDB; better in the environment than in the process list
     #[arg(long, value_name = "TOKEN", env = "INFLUX_TOKEN", hide_env_values = true)]

@@ -11,6 +11,8 @@ pub enum Done {
     Fine,
     /// The measurement ran, and nothing came back: exit code 1, nothing more is said.
     AllLost,
+    /// More is lost than is allowed (`--fail-above`): exit code 1, which was said.
+    TooMuchLost,
 }
 
 /// Why a run did not do what was asked.
@@ -50,7 +52,7 @@ pub type Ended = Result<Done, Failure>;
 pub fn code(ended: Ended) -> ExitCode {
     match ended {
         Ok(Done::Fine) => ExitCode::SUCCESS,
-        Ok(Done::AllLost) => ExitCode::from(1),
+        Ok(Done::AllLost | Done::TooMuchLost) => ExitCode::from(1),
         // whoever reads our output has had enough (`llama man | head`)
         Err(Failure::Run(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(Failure::Run(error)) => complain(&error, 1),

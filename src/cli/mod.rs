@@ -1,8 +1,8 @@
 //! The command line as typed by the user, and everything shown on a terminal.
 //!
 //! Responsible for flags ([`args`], [`values`]), views (pure functions from results to text:
-//! [`ping`], [`table`], [`check`], [`diff`], [`reflector`], [`collectors`], [`verdict`], [`chart`]), the progress bar, logging
-//! and signals. Not responsible for any measurement: a subcommand of [`roles`] hands typed
+//! [`ping`], [`table`], [`check`], [`diff`], [`reflector`], [`collectors`], [`matrix`], [`verdict`], [`chart`]), the progress
+//! bar, logging and signals. Not responsible for any measurement: a subcommand of [`roles`] hands typed
 //! arguments to a role and prints what comes back. Read [`args`] first, then [`roles`].
 
 pub mod args;
@@ -16,6 +16,7 @@ pub mod generate;
 pub mod http;
 pub mod layout;
 pub mod logging;
+pub mod matrix;
 pub mod ping;
 pub mod ping_json;
 pub mod progress;

@@ -162,6 +162,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_nanos((seconds * 1e9).round() as u64))
 }
 
+/// A length of time in whole seconds.
+///
+/// # Errors
+/// As [`duration`], and a part of a second.
+pub fn whole_seconds(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        d if d.subsec_nanos() == 0 => Ok(d),
+        _ => Err("whole seconds are asked for; write for example 10s, 5m or 1d".into()),
+    }
+}
+
 /// A loss threshold: 1 ms to 60 s.
 ///
 /// # Errors
@@ -255,6 +266,57 @@ pub fn influx_url(text: &str) -> Result<String, String> {
         return Err(format!("names neither a database nor a bucket; write {FORMS}"));
     }
     Ok(text.to_owned())
+}
+
+/// The URL of an API, without a query.
+///
+/// # Errors
+/// No scheme, no host, or more than a URL.
+pub fn api_url(text: &str) -> Result<String, String> {
+    const FORM: &str = "write http://HOST:5000, the --api address of a collector, scraper or demo";
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let Some(rest) = rest.filter(|rest| !rest.is_empty() && !rest.starts_with('/')) else {
+        return Err(format!("not an http or https URL; {FORM}"));
+    };
+    if rest.contains(['?', '#']) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!("more than scheme, host and port; {FORM}"));
+    }
+    Ok(text.to_owned())
+}
+
+/// A key and the value it shall have: `KEY=VALUE`.
+///
+/// # Errors
+/// No `=`, or nothing before it.
+pub fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("not KEY=VALUE; write for example group=east, or dscp=46".into()),
+    }
+}
+
+/// An instant: RFC 3339, or seconds since 1970.
+///
+/// # Errors
+/// Anything else.
+pub fn instant(text: &str) -> Result<String, String> {
+    let seconds = text.parse::<f64>().is_ok_and(|seconds| (0.0..1e10).contains(&seconds));
+    if seconds || crate::sink::parse_rfc3339(text).is_some() {
+        return Ok(text.to_owned());
+    }
+    Err("not an instant; write for example 2024-02-29T12:30:00Z, 2024-02-29T12:30:00+01:00, or seconds since 1970"
+        .into())
+}
+
+/// A percentage, 0 to 100.
+///
+/// # Errors
+/// Not a number or outside the range.
+pub fn percent(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("not a percentage; write 0 to 100".into()),
+    }
 }
 
 /// Which probes get a kernel transmit timestamp: `all`, `auto`, `off` or N for one in N.
@@ -446,6 +508,25 @@ mod tests {
         assert!(influx_url("https://h?org=a&bucket=b").is_ok());
         assert!(influx_url("h:8086?db=x").unwrap_err().contains("http"));
         assert!(influx_url("http://h:8086").unwrap_err().contains("?db=NAME"));
+    }
+
+    #[test]
+    fn questions_about_the_matrix() {
+        for good in ["http://h:5000", "https://[::1]:5000/", "http://h/llama"] {
+            assert!(api_url(good).is_ok(), "{good}");
+        }
+        for bad in ["h:5000", "http://", "http:///x", "http://h?x=1", "http://h/\u{1b}", "http://h x", "ftp://h"] {
+            assert!(api_url(bad).is_err(), "{bad}");
+        }
+        assert_eq!(key_and_value("a=b=c"), Ok(("a".into(), "b=c".into())));
+        assert_eq!(key_and_value("a="), Ok(("a".into(), String::new())));
+        assert!(key_and_value("=b").is_err() && key_and_value("a").is_err());
+        assert!(instant("1709209830.5").is_ok() && instant("2024-02-29T12:30:00Z").is_ok());
+        assert!(instant("noon").is_err() && instant("nan").is_err() && instant("-1").is_err());
+        assert_eq!(whole_seconds("1d"), Ok(Duration::from_secs(86_400)));
+        assert!(whole_seconds("1.5s").is_err() && whole_seconds("250ms").is_err());
+        assert_eq!(percent("0.5"), Ok(0.5));
+        assert!(percent("101").is_err() && percent("nan").is_err());
     }
 
     proptest! {

@@ -17,6 +17,7 @@ pub mod raw;
 pub mod sim;
 pub mod socket;
 pub mod stamp_keys;
+pub mod terminal;
 pub mod thread;
 pub mod uring;
 

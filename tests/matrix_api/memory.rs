@@ -154,6 +154,7 @@ pub fn path(src: u8, dst: u8) -> Arc<Path> {
         dst: [10, 0, 1, dst].into(),
         method: MethodKind::Udp,
         dscp: Dscp(0),
+        size: None,
         group: "far".into(),
         tags: Arc::new(tags.into()),
     })
@@ -183,6 +184,8 @@ pub fn summary(path: &Arc<Path>, end_s: u64, lost: u64, rtt_ms: u64) -> Summary 
         lost,
         lost_forward: lost,
         lost_reverse: 0,
+        dscp_changed_forward: 0,
+        dscp_changed_reverse: 0,
         rtt: (lost < 50).then(|| rtt(50 - lost)),
     };
     Summary {
@@ -204,6 +207,8 @@ pub fn summary(path: &Arc<Path>, end_s: u64, lost: u64, rtt_ms: u64) -> Summary 
         flows: 2,
         flows_with_loss: u32::from(lost > 0),
         worst_flows: vec![flow(33_000, lost.min(50)), flow(33_001, lost.saturating_sub(50))],
+        reporter: None,
+        seen: llama::summary::Seen::default(),
         suspect: Vec::new(),
     }
 }
