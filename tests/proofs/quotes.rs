@@ -2,11 +2,13 @@
 //! the node that says so.
 
 use crate::common::netns::Namespace;
-use crate::common::process::{LLAMA, Process};
+use crate::common::process::{LLAMA, PATIENCE, Process, llama_in};
 use crate::common::topology::Ecmp;
 use crate::{IOS, LIMIT, assert_all, assert_counts, collect, count, report, rule, text, variant};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 /// The first router rewrites EF, the second or the target answers by ICMP errors.
 struct Way {
@@ -219,17 +221,33 @@ fn ping_sockets_claim_nothing() {
     }
 }
 
-#[test]
-fn a_collector_summarises_what_is_quoted_for_all_its_raw_paths() {
+/// A network whose routers rewrite EF and reject all SYNs and echoes.
+fn all_rejected() -> Ecmp {
     let net = Ecmp::new(1);
     net.far.sysctl("ipv4/icmp_ratelimit", "0");
+    net.far.sysctl("ipv4/icmp_msgs_per_sec", "100000");
+    net.far.sysctl("ipv4/icmp_msgs_burst", "10000");
     net.far.sysctl("ipv6/icmp/ratelimit", "0");
-    let (v4, v6) = (Ecmp::TARGET_V4, Ecmp::TARGET_V6);
     rule(&net.near, "forward", "ip dscp ef ip dscp set 0");
     rule(&net.far, "prerouting", "ip6 dscp ef ip6 dscp set 0");
-    let reject = "iifname path0 meta l4proto { tcp, icmp } reject with icmp type admin-prohibited; \
-                  iifname path0 ip6 saddr 2001:db8:a::1 meta l4proto { tcp, icmpv6 } reject with icmpv6 type admin-prohibited";
-    let _rejecting = Rejecting::new(&net.far, "forward", reject);
+    let chain = "table inet no { chain c { type filter hook forward priority 0; \
+                 iifname path0 meta l4proto { tcp, icmp } reject with icmp type admin-prohibited; \
+                 iifname path0 ip6 saddr 2001:db8:a::1 meta l4proto { tcp, icmpv6 } reject with icmpv6 type admin-prohibited; \
+                 }; }\n";
+    net.far.run_with_input("nft", &["-f", "-"], chain);
+    net
+}
+
+fn assert_quoted(summary: &Value) {
+    let expected = if summary["dscp"] == 46 { count(summary, "sent") } else { 0 };
+    assert_eq!(summary["prohibited"], summary["sent"], "{summary:#}");
+    assert_counts(summary, &[("dscp_changed_forward", expected), ("ecn_marked_forward", 0)]);
+}
+
+#[test]
+fn a_collector_summarises_what_is_quoted_for_all_its_raw_paths() {
+    let net = all_rejected();
+    let (v4, v6) = (Ecmp::TARGET_V4, Ecmp::TARGET_V6);
     let config = format!(
         "summarization: {{interval: 1}}\n\
          ports: {{syn: {{method: tcp-syn, dscp: [DF, EF], timeout: 300}}, echo: {{method: icmp, dscp: [DF, EF], timeout: 400}}}}\n\
@@ -243,11 +261,72 @@ fn a_collector_summarises_what_is_quoted_for_all_its_raw_paths() {
                 |s: &&Value| s["dst_ip"] == target.to_string().as_str() && s["dscp"] == dscp && s["method"] == method;
             let found: Vec<&Value> = summaries.iter().filter(of_path).collect();
             assert!(found.len() >= 3, "{target} {method} {dscp}: {summaries:#?}");
-            for summary in found {
-                assert_eq!(summary["prohibited"], summary["sent"], "{summary:#}");
-                let expected = if dscp == 46 { count(summary, "prohibited") } else { 0 };
-                assert_counts(summary, &[("dscp_changed_forward", expected), ("ecn_marked_forward", 0)]);
+            found.into_iter().for_each(assert_quoted);
+        }
+    }
+}
+
+/// The kinds of ports of a configuration, and its targets.
+fn configuration(ports: &[&str], targets: &str) -> String {
+    let names: Vec<String> = (0..ports.len()).map(|at| format!("{{port: p{at}, count: 3}}")).collect();
+    let ports: Vec<String> = (0..).zip(ports).map(|(at, port)| format!("p{at}: {{{port}, dscp: EF}}")).collect();
+    format!(
+        "summarization: {{interval: 0.4}}\nports: {{{}}}\nport_groups: {{default: [{}]}}\n\
+         rate_limits: {{default: {{cps: 50}}}}\ntargets: {{default: [{targets}]}}\n",
+        ports.join(", "),
+        names.join(", ")
+    )
+}
+
+/// The socket that hears of the errors is carried over, with the ports that come and those that leave.
+#[test]
+fn nothing_quoted_is_missed_in_reloads() {
+    const SYN: &str = "method: tcp-syn, timeout: 300";
+    const ECHO: &str = "method: icmp, timeout: 400";
+    let (v4, v6) = ("{ip: 203.0.113.1}", "{ip: '2001:db8:b::1'}");
+    let both = format!("{v4}, {v6}");
+    let configurations = [
+        configuration(&[SYN], v4),
+        configuration(&[SYN, ECHO], &both),
+        configuration(&["method: icmp, timeout: 500"], &both),
+        configuration(&["method: udp, timeout: 300"], v4),
+        configuration(&[ECHO, "method: tcp-syn, timeout: 600"], v6),
+    ];
+    for io in IOS {
+        let net = all_rejected();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config.yaml");
+        let output = directory.path().join("summaries.jsonl");
+        std::fs::write(&file, &configurations[0]).unwrap();
+        let (config, to) = (file.to_str().unwrap(), output.to_str().unwrap());
+        let collector = llama_in(&net.prober, &["collector", "--config", config, "--output", to, "--io", io]);
+        let summaries = || -> Vec<Value> {
+            let text = std::fs::read_to_string(&output).unwrap_or_default();
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        };
+        let wait_for_more = || {
+            let (end, before) = (Instant::now() + PATIENCE, summaries().len());
+            while summaries().len() < before + 3 {
+                assert!(Instant::now() < end, "{io}: no more summaries come");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        wait_for_more();
+        for (hangups, configuration) in (1..).zip(&configurations[1..]) {
+            std::fs::write(&file, configuration).unwrap();
+            collector.signal(Signal::SIGHUP);
+            collector.wait_for_nth("reloaded: ", hangups);
+            wait_for_more();
+        }
+        collector.terminate().success();
+        let summaries = summaries();
+        for method in ["tcp-syn", "icmp"] {
+            for target in [Ecmp::TARGET_V4, Ecmp::TARGET_V6] {
+                let of = |s: &&Value| s["method"] == method && s["dst_ip"] == target.to_string().as_str();
+                assert!(summaries.iter().any(|s| of(&s) && count(s, "sent") > 0), "{io}: {method} {target}");
             }
         }
+        summaries.iter().filter(|summary| summary["method"] != "udp").for_each(assert_quoted);
     }
 }
