@@ -4,6 +4,8 @@ use super::features::{Features, Io, IoChoice};
 use super::socket::{self, Socket};
 use super::*;
 use crate::time::{Clock, StampSource, SystemClock};
+use nix::sys::socket::{MsgFlags, SockaddrStorage, sendto};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 const LIMITS: Limits = Limits { batch: 16, buffers: 64, datagram: 128 };
@@ -218,15 +220,18 @@ fn what_errors_quote_of_our_packets_is_told_and_nothing_else() {
             let mut damaged = error_about(host, 7, 0, 0);
             damaged[9] ^= 4;
             errors.insert(1, damaged);
-            errors.insert(1, error_about(host, 7, 0, 84)); // with its IP header longer than a buffer
         }
         let sockets = || {
             let raw = |transport, ip| open(SocketSpec { transport, ..SocketSpec::new(SocketAddr::new(ip, 0)) });
             let all: IpAddr = if host.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
-            vec![
+            let sockets = vec![
                 raw(raw::Transport::Echo { identifiers: Vec::new() }, host),
                 raw(raw::Transport::Quotes { numbers: vec![7] }, all),
-            ]
+            ];
+            // longer than what a network here sends, and than what it takes in
+            let (long, to) = (error_about(host, 7, 0, 400), SockaddrStorage::from(SocketAddr::new(host, 0)));
+            sendto(sockets[0].fd.as_raw_fd(), &long, &to, MsgFlags::empty()).expect("sends");
+            sockets
         };
         over_each(sockets, Quotes { host, errors });
     }
