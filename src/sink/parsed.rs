@@ -343,6 +343,44 @@ mod tests {
     }
 
     #[test]
+    fn what_older_versions_did_not_count_is_none() {
+        let older = r#"{
+            "start": "2024-02-29T12:30:00.000000000Z", "end": "2024-02-29T12:30:30.000000001Z", "interval": 7,
+            "src_ip": "10.0.0.1", "dst_ip": "10.0.0.2", "method": "udp", "dscp": 46, "group": "far",
+            "tags": {"dst_metro": "fra"}, "sent": 100, "replied": 90, "lost": 10, "loss_percent": 10.0,
+            "lost_forward": 2, "lost_reverse": 1, "refused": 3, "unreachable": 2, "late": 12, "duplicates": 13,
+            "reordered": 14, "send_failed": 1, "not_sent": 15, "clock_stepped": 16, "stamps_missing": 17,
+            "local_drops": 18, "rtt_ms": null, "ipdv_ms": null, "owd_forward_ms": null, "owd_reverse_ms": null,
+            "residence_ms": null, "lateness_ms": null, "flows": 16, "flows_with_loss": 4,
+            "worst_flows": [{
+                "source": "10.0.0.1:40000", "target": "10.0.0.2:8100", "dscp": 46, "sent": 8, "lost": 4,
+                "loss_percent": 50.0, "lost_forward": 2, "lost_reverse": 1, "rtt_ms": null
+            }],
+            "suspect": ["local_drops"], "stamps": {"sent_by": "kernel", "received_by": "user"}
+        }"#;
+        let Summary { path, counts, seen, worst_flows, reporter, .. } = parse(older.as_bytes()).expect("a summary");
+        let expected = Counts {
+            sent: 101,
+            replied: 90,
+            lost: 5,
+            lost_forward: 2,
+            lost_reverse: 1,
+            refused: 3,
+            unreachable: 2,
+            late: 12,
+            duplicates: 13,
+            reordered: 14,
+            send_failed: 1,
+            not_sent: 15,
+            clock_stepped: 16,
+            stamps_missing: 17,
+            ..Counts::default()
+        };
+        assert_eq!((counts, seen, path.size, reporter), (expected, Seen::default(), None, None));
+        assert_eq!((worst_flows[0].dscp_changed_forward, worst_flows[0].dscp_changed_reverse), (0, 0));
+    }
+
+    #[test]
     fn values_that_cannot_be() {
         let object = serde_json::to_value(SummaryRecord::from(&samples::full())).expect("JSON");
         let with = |key: &str, value: Value| {

@@ -1,5 +1,5 @@
-//! Another configuration by SIGHUP, under load: raw sockets take other ports, targets, address families and loss
-//! thresholds while probes are in flight, and nothing is lost, counted twice or sent from another port.
+//! Another configuration by SIGHUP, under load: raw sockets take other ports, targets, address families, classes, flow
+//! labels and loss thresholds while probes are in flight, and nothing is lost, counted twice or sent from another port.
 
 use crate::IOS;
 use crate::common::frames::{Frames, Kind, Packet};
@@ -26,22 +26,30 @@ struct Variant {
     chosen: u32,
     /// Loss thresholds in ms of those, and of the two fixed ones.
     timeouts: (u32, u32),
+    classes: &'static str,
+    /// Flow labels of the former; the latter have one per flow.
+    labels: &'static str,
 }
 
+const USUAL: Variant =
+    Variant { targets: &["192.0.2.2"], chosen: 4, timeouts: (500, 500), classes: "DF", labels: "per-flow" };
+
 /// What comes one after the other; the first is the last as well.
-const VARIANTS: [Variant; 8] = [
-    Variant { targets: &["192.0.2.2"], chosen: 4, timeouts: (500, 500) },
-    Variant { targets: &["192.0.2.2", "192.0.2.3"], chosen: 4, timeouts: (500, 500) },
+const VARIANTS: [Variant; 9] = [
+    USUAL,
+    Variant { targets: &["192.0.2.2", "192.0.2.3"], ..USUAL },
     // more ports, and another family's socket
-    Variant { targets: &["192.0.2.2", "2001:db8::2"], chosen: 7, timeouts: (500, 500) },
-    Variant { targets: &["192.0.2.2"], chosen: 2, timeouts: (500, 500) },
+    Variant { targets: &["192.0.2.2", "2001:db8::2"], chosen: 7, ..USUAL },
+    // which has to be two for two kinds of labels
+    Variant { targets: &["192.0.2.2", "2001:db8::2"], chosen: 7, labels: "zero", ..USUAL },
+    Variant { chosen: 2, ..USUAL },
     // a second socket gets ports of the first
-    Variant { targets: &["192.0.2.2"], chosen: 2, timeouts: (500, 800) },
+    Variant { chosen: 2, timeouts: (500, 800), classes: "[DF, EF]", ..USUAL },
     // and the first one's other ports as well
-    Variant { targets: &["192.0.2.2"], chosen: 2, timeouts: (800, 800) },
+    Variant { chosen: 2, timeouts: (800, 800), classes: "[EF, DF]", ..USUAL },
     // the socket stays, its loss threshold does not
-    Variant { targets: &["192.0.2.2"], chosen: 2, timeouts: (650, 650) },
-    Variant { targets: &["192.0.2.2"], chosen: 4, timeouts: (500, 500) },
+    Variant { chosen: 2, timeouts: (650, 650), classes: "EF", ..USUAL },
+    USUAL,
 ];
 /// Loss thresholds that are new when they come: each begins a series of numbers.
 const SERIES: usize = 4;
@@ -49,11 +57,12 @@ const SERIES: usize = 4;
 impl Variant {
     fn text(&self, method: &str) -> String {
         let (chosen, fixed) = self.timeouts;
+        let Variant { classes, labels, .. } = self;
         let targets: String = self.targets.iter().map(|target| format!("    - {{ip: '{target}'}}\n")).collect();
         format!(
             "summarization: {{interval: 0.4}}\n\
-             ports:\n  chosen: {{method: {method}, timeout: {chosen}}}\n  \
-             fixed: {{method: {method}, port: {FIXED}, timeout: {fixed}}}\n\
+             ports:\n  chosen: {{method: {method}, timeout: {chosen}, dscp: {classes}, flow_label: {labels}}}\n  \
+             fixed: {{method: {method}, port: {FIXED}, timeout: {fixed}, dscp: {classes}}}\n\
              port_groups:\n  all: [{{port: chosen, count: {}}}, {{port: fixed, count: 2}}]\n\
              rate_limits: {{fast: {{cps: 100}}}}\n\
              tests: [{{targets: all, port_group: all, rate_limit: fast}}]\n\
@@ -121,18 +130,33 @@ impl Run {
     }
 }
 
-/// Of a probe: where to, its port or identifier, and its number.
-fn probe(packet: &Packet) -> Option<(String, u16, u32)> {
-    match packet.kind {
-        Kind::Tcp { ports, seq, flags: (true, false, false), .. } => Some((packet.to.to_string(), ports.0, seq)),
+/// A probe on the wire.
+struct Probe {
+    to: String,
+    /// Its port or identifier.
+    port: u16,
+    number: u32,
+    dscp: u8,
+    /// IPv6 flow label.
+    label: Option<u32>,
+}
+
+fn probe(packet: &Packet) -> Option<Probe> {
+    let header = &packet.frame[14..];
+    let first = u32::from_be_bytes(header[..4].try_into().unwrap());
+    let (len, dscp, label) = match packet.to.is_ipv4() {
+        true => (20, header[1] >> 2, None),
+        false => (40, (first >> 22 & 0x3f) as u8, Some(first & 0xf_ffff)),
+    };
+    let (port, number) = match packet.kind {
+        Kind::Tcp { ports, seq, flags: (true, false, false), .. } => (ports.0, seq),
         Kind::Icmp(8 | 128) => {
-            let header = 14 + if packet.to.is_ipv4() { 20 } else { 40 };
-            let echo = &packet.frame[header..];
-            let number = u32::from_be_bytes(echo[8..12].try_into().unwrap());
-            Some((packet.to.to_string(), u16::from_be_bytes([echo[4], echo[5]]), number))
+            let echo = &header[len..];
+            (u16::from_be_bytes([echo[4], echo[5]]), u32::from_be_bytes(echo[8..12].try_into().unwrap()))
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(Probe { to: packet.to.to_string(), port, number, dscp, label })
 }
 
 /// Runs of numbers that follow each other.
@@ -194,9 +218,9 @@ fn hangups_under_load_lose_nothing(method: &str, by: &[&str], prepare: impl Fn(&
         for ports in &narrow {
             assert!(ports == &narrow[0] && ports.is_subset(&first) && ports.is_subset(&last), "{io}: {narrow:?}");
         }
-        let probes: Vec<(String, u16, u32)> = packets.iter().filter_map(probe).collect();
+        let probes: Vec<Probe> = packets.iter().filter_map(probe).collect();
         let mut of_port: BTreeMap<u16, usize> = BTreeMap::new();
-        probes.iter().for_each(|(_, port, _)| *of_port.entry(*port).or_default() += 1);
+        probes.iter().for_each(|probe| *of_port.entry(probe.port).or_default() += 1);
         let of_first = of_port.iter().filter(|(port, _)| first.contains(port));
         assert_eq!(of_first.count(), 6, "{io}: {of_port:?}");
 
@@ -209,15 +233,25 @@ fn hangups_under_load_lose_nothing(method: &str, by: &[&str], prepare: impl Fn(&
         if method == "tcp-syn" {
             assert_eq!(sum("resets"), sum("replied"), "{io}");
         }
-        for to in ALL {
-            let of_target = summaries.iter().filter(|summary| summary["dst_ip"] == to);
-            let counted: u64 = of_target.map(|summary| summary["sent"].as_u64().unwrap()).sum();
-            let seen = probes.iter().filter(|(seen, ..)| seen == to).count();
-            assert!(seen > 50, "{io}: {seen} to {to}");
-            assert_eq!(counted, seen as u64, "{io}: to {to}");
+        assert_eq!((sum("dscp_changed_either"), sum("corrupted")), (0, 0), "{io}: {all}");
+        for (to, dscp) in [(ALL[0], 0), (ALL[0], 46), (ALL[1], 0), (ALL[2], 0)] {
+            let of_path = summaries.iter().filter(|summary| summary["dst_ip"] == to && summary["dscp"] == dscp);
+            let counted: u64 = of_path.map(|summary| summary["sent"].as_u64().unwrap()).sum();
+            let seen = probes.iter().filter(|probe| probe.to == to && probe.dscp == dscp).count();
+            assert!(seen > 50, "{io}: {seen} to {to} of class {dscp}");
+            assert_eq!(counted, seen as u64, "{io}: to {to} of class {dscp}");
         }
+        let is_fixed = |probe: &&Probe| (FIXED..FIXED + 2).contains(&probe.port);
+        let labels = |probes: &mut dyn Iterator<Item = &Probe>| -> (usize, usize) {
+            let labels: Vec<u32> = probes.filter_map(|probe| probe.label).collect();
+            let none = labels.iter().filter(|label| **label == 0).count();
+            (none, labels.len() - none)
+        };
+        let fixed = labels(&mut probes.iter().filter(is_fixed));
+        let chosen = labels(&mut probes.iter().filter(|probe| !is_fixed(probe)));
+        assert!(fixed.0 == 0 && fixed.1 > 50 && chosen.0 > 50 && chosen.1 > 50, "{io}: {fixed:?} {chosen:?}");
         // series of numbers that neither skip nor repeat
-        assert!(runs(probes.iter().map(|(.., number)| *number).collect()) <= SERIES, "{io}");
+        assert!(runs(probes.iter().map(|probe| probe.number).collect()) <= SERIES, "{io}");
         for words in ["nobody asked for", "that were no reply", "refused by the kernel"] {
             assert!(!all.contains(words), "{io}: {all}");
         }
@@ -246,7 +280,7 @@ fn hangups_under_load_lose_no_echo_over_ping_sockets() {
 #[test]
 fn a_port_goes_from_one_protocol_to_another() {
     let run = Run::new();
-    let text = |method: &str| Variant { targets: &["192.0.2.2"], chosen: 1, timeouts: (300, 300) }.text(method);
+    let text = |method: &str| Variant { chosen: 1, timeouts: (300, 300), ..USUAL }.text(method);
     run.write(&text("tcp-syn"));
     let collector = run.collector(&[], "uring");
     run.wait_for_more(2);

@@ -43,13 +43,16 @@ fn counters(sinks: &Sinks) -> SinkSnapshot {
     sinks.counters()[0].snapshot()
 }
 
-/// Waits until the sink's counters are as `done` says, and gives them.
+/// Waits until the sink's counters are as `done` says, and gives them; for a minute at most in which nothing is delivered.
 fn wait_for(sinks: &Sinks, what: &str, done: impl Fn(&SinkSnapshot) -> bool) -> SinkSnapshot {
-    let begin = Instant::now();
+    let (mut begin, mut delivered) = (Instant::now(), 0);
     loop {
         let counters = counters(sinks);
         if done(&counters) {
             return counters;
+        }
+        if counters.delivered != delivered {
+            (begin, delivered) = (Instant::now(), counters.delivered);
         }
         assert!(begin.elapsed() < Duration::from_secs(60), "waited a minute for {what}: {counters:?}");
         std::thread::sleep(Duration::from_millis(5));

@@ -115,7 +115,7 @@ fn what_refuses_without_being_a_database_costs_no_line() {
         let place = Place::new();
         let sinks = place.sinks(stub.address(), quick());
         sinks.deliver(&summaries(0..40));
-        let end = wait_for(&sinks, "delivery", |c| c.delivered == 40);
+        let end = wait_for(&sinks, "delivery", |c| c.delivered == 40 && c.spool_summaries == 0);
         assert_eq!((end.refused, end.dropped, end.spool_summaries), (0, 0, 0), "{end:?}");
         assert!(end.last_error.as_ref().is_some_and(|e| e.contains("check http or https")), "{end:?}");
     }
