@@ -131,6 +131,7 @@ fn probe(host: Host, way: Way, stateful: bool, seconds: u64) -> (PathTally, Trut
                 ring.fail(Seq(key), Outcome::SendFailed, &mut record);
             }
             Event::TooBigHere { .. } => unreachable!("there is no interface here"),
+            Event::Quoted { .. } => unreachable!("there are no routers here"),
             Event::Icmp { quoted, .. } => {
                 let seq = Seq(u32::from_be_bytes(quoted[..4].try_into().expect("four bytes")));
                 ring.fail(seq, Outcome::Refused, &mut record);

@@ -8,6 +8,7 @@ use crate::config::dscp;
 use crate::probe::shape::{Dscp, MethodKind};
 use crate::summary::{Counts, Seen, Summary};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// A class in a sentence: `EF (46)`, `0`, `3`.
 pub fn class_name(class: Dscp) -> String {
@@ -65,26 +66,64 @@ pub fn table(all: &[Summary]) -> Vec<String> {
 
 /// What became of every class, and what of it is known; a line or more each.
 pub fn class_lines(all: &[Summary]) -> Vec<String> {
-    let mut classes: BTreeMap<Dscp, (Counts, Seen)> = BTreeMap::new();
+    let mut classes: BTreeMap<Dscp, (Counts, Seen, Option<IpAddr>)> = BTreeMap::new();
     for summary in all {
-        let (counts, seen) = classes.entry(summary.path.dscp).or_default();
+        let (counts, seen, reporter) = classes.entry(summary.path.dscp).or_default();
         *counts += &summary.counts;
         *seen = seen.followed_by(summary.seen);
+        *reporter = summary.reporter.or(*reporter);
     }
-    let method = all.first().map_or(MethodKind::Udp, |summary| summary.path.method);
-    classes.iter().flat_map(|(class, (counts, seen))| of_class(*class, method, counts, seen)).collect()
+    let path = all.first().map(|summary| (summary.path.method, summary.path.dst));
+    let (method, target) = path.map_or((MethodKind::Udp, None), |(method, target)| (method, Some(target)));
+    let of_class = |(class, (counts, seen, reporter)): (&Dscp, &(Counts, Seen, Option<IpAddr>))| {
+        let far_end = FarEnd { method, target, reporter: *reporter };
+        of_class(*class, &far_end, counts, seen)
+    };
+    classes.iter().flat_map(of_class).collect()
 }
 
-fn of_class(class: Dscp, method: MethodKind, c: &Counts, seen: &Seen) -> Vec<String> {
+/// Who can say what class reached it.
+struct FarEnd {
+    method: MethodKind,
+    target: Option<IpAddr>,
+    /// Who sent the last ICMP error.
+    reporter: Option<IpAddr>,
+}
+
+impl FarEnd {
+    /// Where a change on the way there was seen: at `changed` of the probes that were answered so.
+    fn witness(&self, changed: u64, errors: u64) -> String {
+        match self.reporter {
+            _ if self.method.is_udp() => "the reflector".to_owned(),
+            // of several nodes only the last one is known
+            Some(by) if changed == errors && Some(by) == self.target => "the target".to_owned(),
+            Some(by) if changed == errors => format!("router {by}"),
+            _ => "a router or the target".to_owned(),
+        }
+    }
+}
+
+fn of_class(class: Dscp, far_end: &FarEnd, c: &Counts, seen: &Seen) -> Vec<String> {
     let name = class_name(class);
+    let method = far_end.method;
     let share = |n: u64| format!("{} of {}", count(n), several(c.replied, "probe"));
+    // TCP stacks and echoes say nothing of the way there, but ICMP errors do
+    let errors = c.refused + c.prohibited + c.time_exceeded + c.too_big + c.unreachable;
+    let told = |n: u64| match method.is_udp() {
+        true => share(n),
+        false => format!("{} of {}", count(n), several(errors, "ICMP error")),
+    };
     let as_seen = |seen: Option<Dscp>| seen.map_or("another class".to_owned(), class_name);
     let mut lines = Vec::new();
     if c.dscp_changed_forward > 0 {
         let seen = as_seen(seen.dscp_forward);
         lines.push(paint(
             BAD,
-            &format!("{name} arrived as {seen} at the reflector ({})", share(c.dscp_changed_forward)),
+            &format!(
+                "{name} arrived as {seen} at {} ({})",
+                far_end.witness(c.dscp_changed_forward, errors),
+                told(c.dscp_changed_forward)
+            ),
         ));
     }
     if c.dscp_changed_reverse > 0 {
@@ -103,9 +142,11 @@ fn of_class(class: Dscp, method: MethodKind, c: &Counts, seen: &Seen) -> Vec<Str
         ));
     }
     let changed = !lines.is_empty();
-    for (marked, way) in [(c.ecn_marked_forward, "there"), (c.ecn_marked_reverse, "back")] {
+    let (there, back) = (told(c.ecn_marked_forward), share(c.ecn_marked_reverse));
+    for (marked, way, of) in [(c.ecn_marked_forward, "there", there), (c.ecn_marked_reverse, "back", back)] {
         if marked > 0 {
-            lines.push(paint(DOUBT, &format!("{name}: {} met congestion on the way {way} (ECN)", share(marked))));
+            let about = if way == "there" && !method.is_udp() { "tell of" } else { "met" };
+            lines.push(paint(DOUBT, &format!("{name}: {of} {about} congestion on the way {way} (ECN)")));
         }
     }
     if changed || c.replied == 0 {
@@ -156,6 +197,24 @@ mod tests {
                 "AF21 (18) of the replies arrived here as CS1 (8) (40 of 100 probes)"
             ]
         );
+    }
+
+    #[test]
+    fn a_change_that_an_icmp_error_tells_names_who_said_so() {
+        let counts = Counts { sent: 100, lost: 40, prohibited: 50, too_big: 10, ..Counts::default() };
+        let of = |changed, reporter: Option<IpAddr>| {
+            let seen = Seen { dscp_forward: Some(Dscp(0)), ..Seen::default() };
+            let mut summary = of(46, None, Counts { dscp_changed_forward: changed, ..counts }, seen);
+            let path = Path { method: MethodKind::TcpSyn, ..(*summary.path).clone() };
+            (summary.path, summary.reporter) = (Arc::new(path), reporter);
+            said(&[summary])
+        };
+        let router = Some([10, 0, 0, 1].into());
+        assert_eq!(of(60, router), ["EF (46) arrived as 0 at router 10.0.0.1 (60 of 60 ICMP errors)"]);
+        assert_eq!(of(59, router), ["EF (46) arrived as 0 at a router or the target (59 of 60 ICMP errors)"]);
+        let target = summary().path.dst;
+        assert_eq!(of(60, Some(target)), ["EF (46) arrived as 0 at the target (60 of 60 ICMP errors)"]);
+        assert!(of(0, router).is_empty());
     }
 
     #[test]

@@ -99,6 +99,8 @@ pub struct Outfit {
     pub readers: Vec<Reader>,
     /// More readers of a socket, for replies to probes of the plan before.
     pub former: Vec<(SocketId, Reader)>,
+    /// Readers of what ICMP errors quote of probes from raw sockets.
+    pub quote_readers: Vec<Reader>,
     /// Ways to write and read probes.
     pub methods: Vec<Method>,
     /// Flow numbers that another flow had.
@@ -227,6 +229,7 @@ impl Parts {
         self.thresholds = outfit.thresholds;
         self.readers = outfit.readers;
         self.former = outfit.former;
+        self.quote_readers = outfit.quote_readers;
         self.methods = outfit.methods;
         self.spin = outfit.spin;
         self.max_lateness_ns = outfit.max_lateness_ns;

@@ -4,6 +4,7 @@
 //! datagram → method.read → is it asked for? → in flight → ledger
 //! ICMP error → method.read_quote ─┐
 //! refused by the kernel ──────────┴──────────► in flight → ledger
+//! what an ICMP error quotes → method.read_quote → class → ledger
 //! ```
 //!
 //! After a reload a socket may get replies to probes of the plan before: then its former readers are asked, after its own.
@@ -14,12 +15,13 @@ use super::ledger::Ledger;
 use super::progress::Progress;
 use super::samples::Samples;
 use super::worker::{BATCH, Parts, Reader, Route};
-use crate::net::{Event, IcmpMeaning, Received, SocketId, TOO_LONG};
+use crate::net::{Event, IcmpMeaning, Quoted, Received, SocketId, TOO_LONG};
 use crate::probe::class::{self, SentBack};
 use crate::probe::method::{AnswerKind, Arrived, Unreadable};
 use crate::probe::outcome::{Outcome, Record};
 use crate::probe::{FlowId, IntervalId, Seq};
 use crate::time::Timestamp;
+use crate::wire::icmp::Version;
 use crate::wire::{ipv4, ipv6};
 use std::net::{IpAddr, SocketAddr};
 
@@ -106,6 +108,7 @@ impl Parts {
             Event::SendFailed { socket, key, errno } => self.send_failed(socket, Seq(key), errno),
             Event::TooBigHere { socket, to, mtu } => self.too_big_here(socket, to, mtu),
             Event::Icmp { socket, to, reporter, meaning, quoted } => self.icmp(socket, to, reporter, meaning, quoted),
+            Event::Quoted { to, reporter, packet } => self.quoted(to, reporter, &packet),
         }
     }
 
@@ -287,6 +290,32 @@ impl Parts {
             None if others => {}
             None => self.progress.unasked.add(1),
         }
+    }
+
+    /// The class in which a probe reached a node that sent an ICMP error about it. The error itself, which ends the probe, comes
+    /// by the probe's own socket, before or after this.
+    #[cold]
+    fn quoted(&mut self, to: SocketAddr, reporter: IpAddr, packet: &Quoted<'_>) {
+        let Parts { lanes, methods, routes, quote_readers, ledger, .. } = self;
+        for reader in quote_readers {
+            let lane = &mut lanes[usize::from(reader.lane)];
+            let method = &methods[usize::from(reader.method)];
+            if method.protocol(Version::of(to.ip())) != packet.protocol {
+                continue;
+            }
+            let Some(quote) = method.read_quote(packet.upper, lane.newest()) else { continue };
+            let (Some(flow), Some(interval)) = (lane.flow_of(quote.seq), lane.interval_of(quote.seq)) else { continue };
+            let route = &routes[flow.0 as usize];
+            if !route.is_to(to, quote.ports) || !lane.class_told(quote.seq) {
+                continue;
+            }
+            if let Some(change) = class::judge_quoted(route.dscp, packet.traffic_class) {
+                ledger.record(&Record { flow, interval, outcome: Outcome::ClassChanged(change) });
+                ledger.record(&Record { flow, interval, outcome: Outcome::Reported(reporter) });
+            }
+            return;
+        }
+        // another worker's probe, or another program's packet
     }
 
     /// Bytes of a flow's packets, the IP header included.

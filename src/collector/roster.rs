@@ -10,7 +10,7 @@
 
 use super::ledger;
 use super::outfit::{LaneChange, Outfit, PortChange, SocketChange, Sweeps};
-use super::seats::{EchoPath, Seats};
+use super::seats::{EchoPath, RawUse, Seats};
 use super::share::Share;
 use super::worker::{self, Reader, Route};
 use crate::config::{Matching, Plan};
@@ -32,6 +32,9 @@ use std::time::Duration;
 pub const MOST_NAMED: usize = 256;
 /// Sockets of a worker at most, and its ports, those that leave included: they are counted in 16 bits.
 pub const MOST_SOCKETS: usize = 65_535;
+/// Room for an ICMP error that quotes one of our small probes filled up to 128 octets, with what follows them (RFC 4884 §4);
+/// one that quotes a large probe is at most as long as its reply may be.
+const QUOTE_BYTES: usize = 256;
 
 /// What is the same for all workers.
 #[derive(Clone, Debug)]
@@ -566,6 +569,14 @@ impl Roster {
                 former.push((*socket, *reader));
             }
         }
+        let raw = |reader: &&Reader| !shapes[usize::from(reader.method)].method.is_udp();
+        let of_former = former.iter().map(|(_, reader)| reader);
+        let mut quote_readers: Vec<Reader> = Vec::new();
+        for reader in readers.iter().chain(of_former).filter(raw) {
+            if !quote_readers.contains(reader) {
+                quote_readers.push(*reader);
+            }
+        }
         let own = former.clone();
         for (from, to) in &self.copies {
             let theirs = own.iter().filter(|(socket, _)| socket == from).map(|(_, reader)| *reader);
@@ -590,6 +601,7 @@ impl Roster {
             routes,
             readers,
             former,
+            quote_readers,
             methods: methods.collect(),
             renumbered: Vec::new(),
             sweeps: None,
@@ -599,9 +611,14 @@ impl Roster {
             limits: Limits {
                 batch: worker::BATCH as u16,
                 buffers: in_flight.max(64).next_power_of_two() as u16,
-                datagram: largest.max(128),
+                datagram: largest.max(if self.hears_routers() { QUOTE_BYTES } else { 128 }),
             },
         }
+    }
+
+    /// Whether a socket of its own is for what ICMP errors quote.
+    fn hears_routers(&self) -> bool {
+        self.seats.seats.iter().any(|seat| matches!(seat.raw, Some((RawUse::Quotes, _))))
     }
 
     /// By flow number: its route, and its port's place.

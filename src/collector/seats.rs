@@ -11,7 +11,7 @@ use crate::net::raw::{self, Transport};
 use crate::net::{FlowLabels, SocketSpec, TransmitStamps};
 use crate::probe::shape::{MethodKind, Shape};
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// How ICMP echoes go out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +31,22 @@ impl std::fmt::Display for EchoPath {
     }
 }
 
+/// What a raw socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RawUse {
+    /// Probes of this method.
+    Probes(MethodKind),
+    /// What ICMP errors quote of the others' probes: one for each family.
+    Quotes,
+}
+
 /// One network socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seat {
     /// The worker's sources that use it, by position; one unless it is raw.
     pub sources: Vec<u16>,
-    /// Where a raw one is bound: the source address, and its zone.
-    pub raw: Option<(MethodKind, SocketAddr)>,
+    /// What a raw one is for, and where it is bound: the source address, and its zone; for quotes, all addresses.
+    pub raw: Option<(RawUse, SocketAddr)>,
     /// Which in-flight ring its probes are in.
     pub lane: u8,
     /// Its IPv6 flow labels; of IPv4 there are none.
@@ -72,7 +81,7 @@ impl Seats {
                 let mut local = plan.targets[flow.target as usize].address; // for its zone
                 local.set_ip(plan.paths[flow.path as usize].src);
                 local.set_port(0);
-                let raw = Some((method, local));
+                let raw = Some((RawUse::Probes(method), local));
                 let seat = Seat { sources: Vec::new(), raw, lane, flow_labels: labels(local) };
                 let is_alike = |known: &Seat| {
                     (known.raw, known.lane, known.flow_labels) == (seat.raw, seat.lane, seat.flow_labels)
@@ -91,7 +100,21 @@ impl Seats {
             }
             seats.of_flow.push(seat as u16);
         }
+        seats.listen_to_routers();
         seats
+    }
+
+    /// Adds a socket for quotes to the raw ones of each family.
+    fn listen_to_routers(&mut self) {
+        for all in [SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))] {
+            let of_family = |seat: &&Seat| seat.raw.is_some_and(|(_, local)| local.is_ipv4() == all.is_ipv4());
+            let Some(lane) = self.seats.iter().find(of_family).map(|seat| seat.lane) else { continue };
+            let mut known = HashSet::new();
+            let sources = self.seats.iter().filter(of_family).flat_map(|seat| &seat.sources).copied();
+            let sources = sources.filter(|source| known.insert(*source)).collect();
+            let (raw, flow_labels) = (Some((RawUse::Quotes, all)), FlowLabels::System);
+            self.seats.push(Seat { sources, raw, lane, flow_labels });
+        }
     }
 
     fn add(&mut self, seat: Seat) -> usize {
@@ -109,7 +132,10 @@ impl Seats {
             let first = seat.sources.first().map_or(0, |source| usize::from(*source));
             let spec = specs[first].clone();
             match seat.raw {
-                Some((method, local)) => SocketSpec {
+                Some((RawUse::Quotes, all)) => {
+                    SocketSpec { transport: Transport::Quotes { numbers: Vec::new() }, ..SocketSpec::new(all) }
+                }
+                Some((RawUse::Probes(method), local)) => SocketSpec {
                     bind: local,
                     transport: match method {
                         MethodKind::TcpSyn => Transport::Tcp { ports: Vec::new() },
@@ -250,21 +276,21 @@ mod tests {
             "{port: stamp, count: 3}, {port: syn, count: 5}, {port: slow, count: 2}, {port: echo, count: 4}",
         );
         let (raw, _) = seats(&plan, EchoPath::Raw);
-        // three of UDP; from each of two addresses SYNs with either threshold, and echoes
-        assert_eq!(raw.seats.len(), 3 + 2 * 3);
+        // three of UDP; from each of two addresses SYNs with either threshold, and echoes; all of them heard about by one
+        assert_eq!(raw.seats.len(), 3 + 2 * 3 + 1);
         let mut sources: Vec<usize> = raw.seats.iter().map(|seat| seat.sources.len()).collect();
         sources.sort_unstable();
-        assert_eq!(sources, [1, 1, 1, 2, 2, 4, 4, 5, 5]);
+        assert_eq!(sources, [1, 1, 1, 2, 2, 4, 4, 5, 5, 11]);
         assert_eq!(raw.of_flow.len(), 14 * 3);
         let (ping, _) = seats(&plan, EchoPath::PingSockets);
-        assert_eq!(ping.seats.len(), 3 + 2 * 2 + 4);
+        assert_eq!(ping.seats.len(), 3 + 2 * 2 + 1 + 4);
     }
 
     #[test]
     fn flows_of_one_method_and_address_share_a_socket() {
         let plan = plan("syn: {method: tcp-syn}", "{port: syn, count: 4}");
         let (seats, lanes) = seats(&plan, EchoPath::Raw);
-        assert_eq!(seats.seats.len(), 2);
+        assert_eq!(seats.seats.len(), 2 + 1);
         let share = &share::deal(&plan, 1)[0];
         for (flow, seat) in share.flows.iter().zip(&seats.of_flow) {
             let source = plan.paths[plan.flows[*flow as usize].path as usize].src;

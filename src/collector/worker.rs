@@ -126,6 +126,8 @@ pub struct Parts {
     pub readers: Vec<Reader>,
     /// More readers of a socket: of probes that the plan before sent.
     pub former: Vec<(SocketId, Reader)>,
+    /// Readers of what ICMP errors quote of probes from raw sockets.
+    pub quote_readers: Vec<Reader>,
     /// Ways to write and read probes.
     pub methods: Vec<Method>,
     /// Open tallies.
@@ -496,6 +498,7 @@ impl Parts {
             routes: Vec::new(),
             readers: Vec::new(),
             former: Vec::new(),
+            quote_readers: Vec::new(),
             methods: Vec::new(),
             held: Vec::new(),
             ledger,

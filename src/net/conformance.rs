@@ -4,6 +4,8 @@ use super::features::{Features, Io, IoChoice};
 use super::socket::{self, Socket};
 use super::*;
 use crate::time::{Clock, StampSource, SystemClock};
+use nix::sys::socket::{MsgFlags, SockaddrStorage, sendto};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 const LIMITS: Limits = Limits { batch: 16, buffers: 64, datagram: 128 };
@@ -43,6 +45,7 @@ struct Seen {
     stamps: Vec<u32>,
     failures: Vec<(u32, i32)>,
     icmp: Vec<(SocketAddr, IcmpMeaning, Vec<u8>)>,
+    quoted: Vec<(SocketAddr, u8, Vec<u8>)>,
 }
 
 /// Waits and drains until `enough`, for two seconds at most.
@@ -58,6 +61,7 @@ fn collect<N: Network>(network: &mut N, enough: impl Fn(&Seen) -> bool) -> Seen 
             }
             Event::Transmitted { key, .. } => seen.stamps.push(key),
             Event::SendFailed { key, errno, .. } => seen.failures.push((key, errno)),
+            Event::Quoted { to, packet, .. } => seen.quoted.push((to, packet.traffic_class, packet.upper.to_vec())),
             Event::TooBigHere { .. } => {} // loopback carries whatever UDP can be
             Event::Icmp { to, meaning, quoted, .. } => seen.icmp.push((to, meaning, quoted.to_vec())),
         });
@@ -153,6 +157,84 @@ impl Check for Refused {
 #[test]
 fn each_refused_datagram_is_reported_once() {
     over_each(|| vec![open(SocketSpec { icmp_errors: true, ..loopback() })], Refused);
+}
+
+/// Sends ICMP errors to a socket for quotes of the same host.
+struct Quotes {
+    host: IpAddr,
+    /// From the ICMP header on.
+    errors: Vec<Vec<u8>>,
+}
+impl Check for Quotes {
+    fn check<N: Network>(&self, network: &mut N) {
+        for (key, error) in (0..).zip(&self.errors) {
+            let datagram = Outgoing { stamp: false, ..datagram(0, SocketAddr::new(self.host, 0), key) };
+            network.outbox().send(&datagram, |buffer| {
+                buffer[..error.len()].copy_from_slice(error);
+                error.len()
+            });
+        }
+        let seen = collect(network, |seen| seen.quoted.len() >= 2);
+        let to = SocketAddr::new(self.host, 0);
+        let upper = |length: usize| [&[0, 7, 1, 0xbb, 0, 0, 0, 42][..], &vec![0; length]].concat();
+        assert_eq!(seen.quoted, [(to, 0x2b, upper(0)), (to, 0xb8, upper(8))]);
+        assert_eq!((seen.payloads, seen.failures), (vec![], vec![]));
+        let counters = network.counters();
+        assert_eq!((counters.truncated, counters.local_drops, counters.receive_errors), (0, 0, 0));
+    }
+}
+
+/// An ICMP error about a TCP segment from a port, with a class, and with some bytes more than eight of it quoted.
+fn error_about(host: IpAddr, port: u16, class: u8, more: usize) -> Vec<u8> {
+    let mut quoted = match host {
+        IpAddr::V4(ip) => {
+            let mut header = vec![0x45, class, 0, 200, 0, 0, 0, 0, 9, 6, 0, 0];
+            header.extend([ip.octets(), ip.octets()].concat());
+            header
+        }
+        IpAddr::V6(ip) => {
+            let mut header = vec![0x60 | class >> 4, class << 4, 0, 0, 0, 200, 6, 9];
+            header.extend([ip.octets(), ip.octets()].concat());
+            header
+        }
+    };
+    quoted.extend(port.to_be_bytes());
+    quoted.extend([1, 0xbb, 0, 0, 0, 42]);
+    quoted.resize(quoted.len() + more, 0);
+    let mut error = vec![if host.is_ipv4() { 3 } else { 1 }, 1, 0, 0, 0, 0, 0, 0];
+    error.extend(quoted);
+    let checksum = crate::wire::checksum::Sum::of(&error).checksum(); // of ICMPv6 the kernel makes it
+    error[2..4].copy_from_slice(&checksum.to_be_bytes());
+    error
+}
+
+#[test]
+fn what_errors_quote_of_our_packets_is_told_and_nothing_else() {
+    for host in [IpAddr::from([127, 0, 0, 1]), IpAddr::from(std::net::Ipv6Addr::LOCALHOST)] {
+        // ours, another's, ours
+        let mut errors = vec![error_about(host, 7, 0x2b, 0), error_about(host, 8, 0, 0), error_about(host, 7, 0xb8, 8)];
+        let mut echo = error_about(host, 7, 0, 0);
+        echo[0] = 0;
+        errors.insert(1, echo);
+        if host.is_ipv4() {
+            let mut damaged = error_about(host, 7, 0, 0);
+            damaged[9] ^= 4;
+            errors.insert(1, damaged);
+        }
+        let sockets = || {
+            let raw = |transport, ip| open(SocketSpec { transport, ..SocketSpec::new(SocketAddr::new(ip, 0)) });
+            let all: IpAddr = if host.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+            let sockets = vec![
+                raw(raw::Transport::Echo { identifiers: Vec::new() }, host),
+                raw(raw::Transport::Quotes { numbers: vec![7] }, all),
+            ];
+            // longer than what a network here sends, and than what it takes in
+            let (long, to) = (error_about(host, 7, 0, 400), SockaddrStorage::from(SocketAddr::new(host, 0)));
+            sendto(sockets[0].fd.as_raw_fd(), &long, &to, MsgFlags::empty()).expect("sends");
+            sockets
+        };
+        over_each(sockets, Quotes { host, errors });
+    }
 }
 
 struct Fails;

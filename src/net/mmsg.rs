@@ -7,7 +7,7 @@ use super::features::Features;
 use super::message::{self, DropMeter, RECEIVE_CONTROL, Reports, SendQueue, empty_header};
 use super::socket::Socket;
 use super::stamp_keys::StampKeys;
-use super::{Event, Limits, NetCounters, Network, Outbox, Outgoing, SocketId, Wait, address};
+use super::{Event, Limits, NetCounters, Network, Outbox, Outgoing, SocketId, Wait, address, quotes};
 use crate::time::{Clock, Monotonic, SystemClock};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -306,9 +306,11 @@ impl MmsgNetwork {
                 }
             };
             for position in 0..received {
+                let Some(socket) = self.outbox.sockets.get(usize::from(id.0)) else { return };
                 let header = &self.inbox.headers[position];
                 if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
-                    self.counters.truncated += 1;
+                    // an error that quotes one of our packets fits: this one is about another's
+                    self.counters.truncated += u64::from(!socket.quotes);
                     continue;
                 }
                 let name = &self.inbox.names[position][..header.msg_hdr.msg_namelen as usize];
@@ -320,12 +322,13 @@ impl MmsgNetwork {
                 self.counters.unstamped += u64::from(reports.at.is_none());
                 let start = position * self.inbox.datagram;
                 let packet = &self.inbox.payloads[start..start + header.msg_len as usize];
-                let Some(socket) = self.outbox.sockets.get(usize::from(id.0)) else { return };
                 let Some(payload) = reports.strip(socket, packet) else {
                     self.counters.truncated += 1;
                     continue;
                 };
-                on(&mut self.outbox, Event::Received(reports.datagram(id, from, payload, now)));
+                if let Some(event) = quotes::event(socket, id, from, &reports, payload, now) {
+                    on(&mut self.outbox, event);
+                }
             }
             if received < RECEIVE_BATCH {
                 return;

@@ -13,6 +13,7 @@ pub mod error_queue;
 pub mod features;
 pub mod message;
 pub mod mmsg;
+mod quotes;
 pub mod raw;
 pub mod sim;
 pub mod socket;
@@ -21,7 +22,7 @@ pub mod terminal;
 pub mod thread;
 pub mod uring;
 
-pub use crate::wire::icmp::IcmpMeaning;
+pub use crate::wire::icmp::{IcmpMeaning, Quoted};
 
 use crate::time::{Monotonic, Timestamp};
 use std::io;
@@ -223,6 +224,16 @@ pub enum Event<'a> {
         /// The start of the quoted datagram, as it was handed over; may be empty (RFC 792 quotes 8 bytes past the IP
         /// header, which are UDP's).
         quoted: &'a [u8],
+    },
+    /// What an ICMP error quotes of a packet of another of this host's sockets, its IP header included, came to a socket
+    /// for that ([`raw::Transport::Quotes`]). The other socket reports the error itself.
+    Quoted {
+        /// Where the packet was going, as quoted; the port is 0.
+        to: SocketAddr,
+        /// The node that sent the error.
+        reporter: IpAddr,
+        /// The packet as that node saw it.
+        packet: Quoted<'a>,
     },
 }
 

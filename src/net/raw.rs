@@ -9,6 +9,8 @@
 //! address and worker, not one per source port, and its filter runs before anything is copied.
 
 use super::socket::set_option;
+use crate::wire::icmp::{HEADER_LEN, Version};
+use crate::wire::{ipv6, tcp};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, getsockname, recv, socket,
@@ -36,6 +38,12 @@ pub enum Transport {
     },
     /// The same over a ping socket (icmp(7)), whose identifier is its local port: the kernel writes it.
     Ping,
+    /// Nothing is sent, over a raw socket. What comes in is ICMP errors about segments from these TCP ports and echoes
+    /// with these identifiers, and becomes [`super::Event::Quoted`].
+    Quotes {
+        /// Source ports and identifiers.
+        numbers: Vec<u16>,
+    },
 }
 
 impl Transport {
@@ -45,7 +53,7 @@ impl Transport {
         match self {
             Transport::Udp => (SockType::Datagram, None),
             Transport::Tcp { .. } => (SockType::Raw, Some(SockProtocol::Tcp)),
-            Transport::Echo { .. } => (SockType::Raw, Some(icmp)),
+            Transport::Echo { .. } | Transport::Quotes { .. } => (SockType::Raw, Some(icmp)),
             Transport::Ping => (SockType::Datagram, Some(icmp)),
         }
     }
@@ -55,13 +63,14 @@ impl Transport {
         match self {
             Transport::Tcp { .. } => Transport::Tcp { ports: numbers },
             Transport::Echo { .. } => Transport::Echo { identifiers: numbers },
+            Transport::Quotes { .. } => Transport::Quotes { numbers },
             Transport::Udp | Transport::Ping => self.clone(),
         }
     }
 
     /// Whether it needs a raw socket.
     pub fn is_raw(&self) -> bool {
-        matches!(self, Transport::Tcp { .. } | Transport::Echo { .. })
+        matches!(self, Transport::Tcp { .. } | Transport::Echo { .. } | Transport::Quotes { .. })
     }
 
     /// Whether its packets have an IP header in front when they are received.
@@ -106,6 +115,15 @@ const RST: u32 = 0x04;
 const ACK: u32 = 0x10;
 const ECHO_REPLY: u32 = 0;
 const ECHO_REPLY_V6: u32 = 129;
+
+/// ICMP messages of these types reach a socket for quotes: unreachable, time exceeded, parameter problem.
+const ERRORS: [u32; 3] = [3, 11, 12];
+/// ICMPv6: unreachable, too big, time exceeded, parameter problem.
+const ERRORS_V6: [u32; 4] = [1, 2, 3, 4];
+/// Level and option, which libc lacks (linux/icmp.h, linux/icmpv6.h).
+const SOL_RAW: i32 = 255;
+const ICMP_FILTER: i32 = 1;
+const ICMPV6_FILTER: i32 = 1;
 
 fn statement(code: u32, k: u32) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt: 0, jf: 0, k }
@@ -156,6 +174,52 @@ fn echo_filter(v6: bool, identifiers: &[u16]) -> Vec<libc::sock_filter> {
     ];
     in_ranges(identifiers, &mut program);
     program
+}
+
+/// Passes ICMP errors whose quoted packet is a TCP segment from one of these ports, or an echo with one of these
+/// identifiers. What has IPv6 extension headers is not looked through: nothing here is sent with them.
+fn quote_filter(v6: bool, numbers: &[u16]) -> Vec<libc::sock_filter> {
+    let quote = HEADER_LEN as u32;
+    let immediate = |value| statement(libc::BPF_LD | libc::BPF_IMM, value);
+    let alu = |operation| move |k| statement(libc::BPF_ALU | operation | libc::BPF_K, k);
+    let add_index = statement(libc::BPF_ALU | libc::BPF_ADD | libc::BPF_X, 0);
+    let to_index = statement(libc::BPF_MISC | libc::BPF_TAX, 0);
+    let (protocol_at, icmp) = if v6 { (6, Version::V6.protocol()) } else { (9, Version::V4.protocol()) };
+    let mut program = vec![skip_ip_header(v6)];
+    // the quoted header's length
+    match v6 {
+        true => program.push(immediate(ipv6::HEADER_LEN as u32)),
+        false => program.extend([load(libc::BPF_B, quote), alu(libc::BPF_AND)(0xf), alu(libc::BPF_LSH)(2)]),
+    }
+    program.extend([
+        statement(libc::BPF_ST, 0),
+        load(libc::BPF_B, quote + protocol_at),
+        jump(libc::BPF_JEQ, tcp::PROTOCOL.into(), 4, 0),
+        jump(libc::BPF_JEQ, icmp.into(), 1, 0),
+        statement(libc::BPF_RET | libc::BPF_K, REFUSE),
+        immediate(4), // where an echo has its identifier
+        statement(libc::BPF_JMP | libc::BPF_JA, 1),
+        immediate(0), // where a segment has its source port
+        add_index,
+        to_index,
+        statement(libc::BPF_LD | libc::BPF_MEM, 0),
+        add_index,
+        to_index,
+        load(libc::BPF_H, quote),
+    ]);
+    in_ranges(numbers, &mut program);
+    program
+}
+
+/// Refuses everything but ICMP errors, before the kernel copies it for this socket.
+fn only_errors(fd: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
+    if !v6 {
+        let refused = ERRORS.iter().fold(u32::MAX, |refused, kind| refused & !(1 << kind));
+        return set_option(fd, SOL_RAW, ICMP_FILTER, &refused);
+    }
+    let mut refused = [u32::MAX; 8];
+    ERRORS_V6.iter().for_each(|kind| refused[0] &= !(1 << kind));
+    set_option(fd, libc::IPPROTO_ICMPV6, ICMPV6_FILTER, &refused)
 }
 
 /// Accepts when the accumulator is one of the numbers, else refuses.
@@ -222,6 +286,9 @@ pub(super) fn guard(fd: &OwnedFd, v6: bool, transport: &Transport) -> io::Result
     if !transport.is_raw() {
         return Ok(());
     }
+    if matches!(transport, Transport::Quotes { .. }) {
+        only_errors(fd.as_fd(), v6)?;
+    }
     refit(fd, v6, transport)?;
     // a raw socket takes packets from its first moment on
     let mut byte = [0];
@@ -244,6 +311,7 @@ pub(super) fn refit(fd: &OwnedFd, v6: bool, transport: &Transport) -> io::Result
         Transport::Udp | Transport::Ping => Ok(()),
         Transport::Tcp { ports } => attach(fd.as_fd(), tcp_filter(v6, ports)),
         Transport::Echo { identifiers } => attach(fd.as_fd(), echo_filter(v6, identifiers)),
+        Transport::Quotes { numbers } => attach(fd.as_fd(), quote_filter(v6, numbers)),
     }
 }
 
@@ -282,7 +350,7 @@ mod tests {
 
     /// What a filter says to a packet: the part of the classic machine that is used here.
     fn run(program: &[libc::sock_filter], packet: &[u8]) -> u32 {
-        let (mut a, mut x, mut at) = (0u32, 0u32, 0usize);
+        let (mut a, mut x, mut kept, mut at) = (0u32, 0u32, 0u32, 0usize);
         let byte = |at: u32| packet.get(at as usize).copied().map(u32::from);
         loop {
             let op = program[at];
@@ -303,6 +371,13 @@ mod tests {
                     (Some(high), Some(low)) => a = high << 8 | low,
                     _ => return REFUSE,
                 },
+                c if c == libc::BPF_LD | libc::BPF_IMM => a = op.k,
+                c if c == libc::BPF_ST => kept = a,
+                c if c == libc::BPF_LD | libc::BPF_MEM => a = kept,
+                c if c == libc::BPF_ALU | libc::BPF_ADD | libc::BPF_X => a += x,
+                c if c == libc::BPF_ALU | libc::BPF_LSH | libc::BPF_K => a <<= op.k,
+                c if c == libc::BPF_MISC | libc::BPF_TAX => x = a,
+                c if c == libc::BPF_JMP | libc::BPF_JA => at += op.k as usize,
                 c if c == libc::BPF_ALU | libc::BPF_AND | libc::BPF_K => a &= op.k,
                 c if c == libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K => at += skip(a == op.k),
                 c if c == libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K => at += skip(a >= op.k),
@@ -314,7 +389,7 @@ mod tests {
         }
     }
 
-    fn tcp(v6: bool, to: u16, flags: u8) -> Vec<u8> {
+    fn segment(v6: bool, to: u16, flags: u8) -> Vec<u8> {
         let mut segment = vec![0; 20];
         segment[2..4].copy_from_slice(&to.to_be_bytes());
         segment[13] = flags;
@@ -331,7 +406,7 @@ mod tests {
     fn only_answers_to_our_ports_pass() {
         for v6 in [false, true] {
             let program = tcp_filter(v6, &[40_000, 40_001, 50_000]);
-            let passes = |to, flags| run(&program, &tcp(v6, to, flags)) == ACCEPT;
+            let passes = |to, flags| run(&program, &segment(v6, to, flags)) == ACCEPT;
             for flags in [0x12, 0x14, 0x04, 0x52, 0xd2] {
                 assert!(passes(40_000, flags) && passes(40_001, flags) && passes(50_000, flags), "{flags:#x}");
                 assert!(!passes(39_999, flags) && !passes(40_002, flags) && !passes(50_001, flags), "{flags:#x}");
@@ -357,8 +432,38 @@ mod tests {
     }
 
     #[test]
+    fn only_errors_about_our_packets_pass() {
+        for (v6, echo) in [(false, 1), (true, 58)] {
+            let program = quote_filter(v6, &[7, 9]);
+            let about = |protocol: u8, options: u8, at: usize, number: u8| {
+                let mut packet = if v6 { Vec::new() } else { [&[0x46][..], &[0; 23]].concat() };
+                packet.extend([0; HEADER_LEN]);
+                let mut quoted = if v6 { vec![0; 40] } else { vec![0; 20 + 4 * usize::from(options)] };
+                quoted[0] = if v6 { 0x60 } else { 0x45 + options };
+                quoted[if v6 { 6 } else { 9 }] = protocol;
+                packet.extend(quoted);
+                let mut upper = [0; 8];
+                upper[at + 1] = number;
+                packet.extend(upper);
+                packet
+            };
+            let passes = |packet: &[u8]| run(&program, packet) == ACCEPT;
+            for options in [0, 10] {
+                for number in [7, 9] {
+                    assert!(passes(&about(6, options, 0, number)) && passes(&about(echo, options, 4, number)));
+                    assert!(!passes(&about(6, options, 2, number)), "a port of the target's");
+                    assert!(!passes(&about(17, options, 0, number)), "a UDP datagram");
+                }
+                assert!(!passes(&about(6, options, 0, 8)) && !passes(&about(echo, options, 4, 8)));
+            }
+            let whole = about(echo, 0, 4, 7);
+            (0..whole.len() - 2).for_each(|len| assert!(!passes(&whole[..len]), "{len}"));
+        }
+    }
+
+    #[test]
     fn an_ip_header_is_taken_off_with_its_options() {
-        let mut packet = tcp(false, 1, 2);
+        let mut packet = segment(false, 1, 2);
         packet[1] = 0xb8;
         packet[8] = 63;
         packet[16..20].copy_from_slice(&[192, 0, 2, 1]);

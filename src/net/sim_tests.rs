@@ -67,6 +67,7 @@ fn drained(network: &mut SimNetwork) -> Vec<String> {
             Event::SendFailed { key, errno, .. } => format!("failed {key} {errno}"),
             Event::TooBigHere { mtu, .. } => format!("too big for {mtu}"),
             Event::Icmp { meaning, quoted, .. } => format!("{meaning:?} {}", String::from_utf8_lossy(quoted)),
+            Event::Quoted { packet, .. } => format!("{packet:?}"),
         });
     });
     seen

@@ -32,6 +32,8 @@ pub struct Socket {
     pub has_ports: bool,
     /// Whether what is received begins with an IPv4 header.
     pub ip_header: bool,
+    /// Whether what is received is ICMP errors for what they quote.
+    pub quotes: bool,
     /// What it was opened or changed to be like.
     pub spec: SocketSpec,
     /// What its last network knew.
@@ -284,6 +286,7 @@ pub fn open(spec: &SocketSpec) -> io::Result<Socket> {
         carried: Carried::default(),
         has_ports,
         ip_header: spec.transport.has_ip_header(v6),
+        quotes: matches!(spec.transport, raw::Transport::Quotes { .. }),
     })
 }
 

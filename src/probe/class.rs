@@ -1,7 +1,7 @@
 //! Whether a class of service arrived as it was sent: DSCP and ECN, way by way.
 //!
 //! Responsible for what may be concluded from what a reflector reports and from the reply's own header. Not
-//! responsible for either's bytes. Read [`judge`].
+//! responsible for either's bytes. Read [`judge`], then [`judge_quoted`].
 //!
 //! A header alone says that something changed, not where: most far ends send back the class that reached them. Only
 //! a reflector that says what it received, or one that was asked for a class and has nothing else to go by, tells
@@ -70,6 +70,14 @@ pub fn judge(asked: Dscp, sent_back: SentBack, returned: u8) -> Option<ClassChan
     (change != none).then_some(change)
 }
 
+/// What is wrong with the class of a probe sent with `asked` (and ECN 0) that an ICMP error quotes with the byte
+/// `quoted`: the node that sent the error saw it so, and only the way there lies before it.
+pub fn judge_quoted(asked: Dscp, quoted: u8) -> Option<ClassChange> {
+    let forward = (Dscp(quoted >> 2) != asked).then_some(Dscp(quoted >> 2));
+    let marked_forward = quoted & CONGESTION == CONGESTION;
+    (forward.is_some() || marked_forward).then_some(ClassChange { forward, marked_forward, ..ClassChange::default() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +129,16 @@ mod tests {
         assert_eq!(judge(EF, SentBack::Copied, EF_BYTE | 3), None, "of which way it would be");
     }
 
+    #[test]
+    fn a_quote_tells_of_the_way_there() {
+        assert_eq!(judge_quoted(EF, EF_BYTE), None);
+        assert_eq!(judge_quoted(EF, EF_BYTE | 1), None);
+        assert_eq!(judge_quoted(EF, 0), Some(ClassChange { forward: Some(Dscp(0)), ..NONE }));
+        assert_eq!(judge_quoted(EF, EF_BYTE | 3), Some(ClassChange { marked_forward: true, ..NONE }));
+        let both = ClassChange { forward: Some(Dscp(8)), marked_forward: true, ..NONE };
+        assert_eq!(judge_quoted(Dscp(0), 8 << 2 | 3), Some(both));
+    }
+
     proptest! {
         #[test]
         fn what_arrives_as_sent_is_never_a_change(dscp in 0u8..64) {
@@ -132,6 +150,7 @@ mod tests {
             ] {
                 prop_assert_eq!(judge(Dscp(dscp), sent_back, byte), None);
             }
+            prop_assert_eq!(judge_quoted(Dscp(dscp), byte), None);
         }
     }
 }

@@ -53,7 +53,7 @@ pub enum Outcome {
     AnsweredBy(AnswerKind),
     /// The reflector of a replied probe says which class reached it.
     ClassReported,
-    /// The class of a replied probe, or of its reply, was changed on the way.
+    /// The class of a replied probe, or of its reply, was changed on the way; or of a probe that an ICMP error quotes.
     ClassChanged(ClassChange),
     /// The round trip of a probe that was replied to (once its transmit stamp is there).
     Measured(Singleton),

@@ -49,7 +49,7 @@ impl<N: Network, C: Clock> Worker<N, C> {
             network.drain(|outbox, event| match event {
                 Event::Received(packet) => desk.answer(now, &packet, clock, outbox),
                 Event::SendFailed { .. } => desk.totals.send_failed += 1,
-                Event::Transmitted { .. } | Event::TooBigHere { .. } | Event::Icmp { .. } => {}
+                Event::Transmitted { .. } | Event::TooBigHere { .. } | Event::Icmp { .. } | Event::Quoted { .. } => {}
             });
             published.store(&desk.totals(network));
         }

@@ -9,6 +9,7 @@ mod classes;
 #[path = "../common/mod.rs"]
 mod common;
 mod ipv6;
+mod quotes;
 mod sizes;
 
 use common::netns::Namespace;

@@ -32,8 +32,10 @@ struct Totals {
 /// What few paths ever count: metric, help, value of the label `way`, count.
 type Rare = (&'static str, &'static str, &'static str, fn(&Counts) -> u64);
 
-const CHANGED: &str = "Replied probes whose DSCP, or their replies', was changed on the way.";
-const MARKED: &str = "Replied probes, or their replies, marked as having met congestion.";
+const CHANGED: &str =
+    "Probes, replied to or quoted by an ICMP error, whose DSCP, or their replies', was changed on the way.";
+const MARKED: &str =
+    "Probes, replied to or quoted by an ICMP error, or their replies, marked as having met congestion.";
 const RARE: [Rare; 7] = [
     ("llama_path_dscp_changed_total", CHANGED, "forward", |c| c.dscp_changed_forward),
     ("llama_path_dscp_changed_total", CHANGED, "reverse", |c| c.dscp_changed_reverse),

@@ -19,7 +19,7 @@ use super::features::{Features, StampPath};
 use super::message::{self, DropMeter, RECEIVE_CONTROL, Reports, SendQueue, empty_header};
 use super::socket::Socket;
 use super::stamp_keys::StampKeys;
-use super::{Event, Limits, NetCounters, Network, Outbox, Outgoing, SocketId, TransmitStamps, Wait, address};
+use super::{Event, Limits, NetCounters, Network, Outbox, Outgoing, SocketId, TransmitStamps, Wait, address, quotes};
 use crate::time::{Clock, Monotonic, SystemClock, Wall};
 use buffers::BufferRing;
 use io_uring::types::{CancelBuilder, Fixed, RecvMsgOut};
@@ -483,18 +483,20 @@ impl<'r> UringNetwork<'r> {
             if let Some(message) =
                 self.buffers.get(id).and_then(|buffer| RecvMsgOut::parse(buffer, &self.template).ok())
             {
+                let opened = &self.outbox.sockets[usize::from(socket.0)];
                 if message.is_payload_truncated() {
-                    self.counters.truncated += 1;
+                    // an error that quotes one of our packets fits: this one is about another's
+                    self.counters.truncated += u64::from(!opened.quotes);
                 } else if let Some(from) = address::decode(message.name_data()) {
                     let mut reports = Reports::read(message.control_data());
                     if let Some(total) = reports.dropped {
                         self.counters.local_drops += self.drops.update(socket, total);
                     }
                     self.counters.unstamped += u64::from(reports.at.is_none());
-                    let opened = &self.outbox.sockets[usize::from(socket.0)];
                     if let Some(payload) = reports.strip(opened, message.payload_data()) {
-                        let datagram = reports.datagram(socket, from, payload, now);
-                        on(&mut self.outbox, Event::Received(datagram));
+                        if let Some(event) = quotes::event(opened, socket, from, &reports, payload, now) {
+                            on(&mut self.outbox, event);
+                        }
                     } else {
                         self.counters.truncated += 1;
                     }

@@ -248,7 +248,7 @@ impl InFlight {
         }
         slot.flags |= STAMP_CAME;
         slot.t1 = at.wall;
-        slot.sources = Sources::new(at.source, slot.sources.received_by());
+        slot.sources = slot.sources.with_sent_by(at.source);
         if slot.state == State::AwaitingStamp {
             slot.state = State::Replied;
             self.awaiting_stamps -= 1;
@@ -292,7 +292,7 @@ impl InFlight {
                 let slot = self.slot_mut(seq);
                 record(slot.record(Outcome::Replied { reordered }));
                 slot.t4 = at.wall;
-                slot.sources = Sources::new(slot.sources.sent_by(), at.source);
+                slot.sources = slot.sources.with_received_by(at.source);
                 if let Some(t2) = reply.received {
                     slot.t2 = t2;
                     slot.flags |= HAS_T2;
@@ -341,6 +341,12 @@ impl InFlight {
     pub fn interval_of(&self, seq: Seq) -> Option<IntervalId> {
         self.flow_of(seq)?;
         Some(IntervalId(self.slot(seq.0).interval))
+    }
+
+    /// An ICMP error told in which class a remembered probe reached the error's sender: to be believed if true, which it
+    /// is once for each probe, however often and by whomever it is told.
+    pub fn class_told(&mut self, seq: Seq) -> bool {
+        self.flow_of(seq).is_some() && self.slot_mut(seq.0).sources.tell_class()
     }
 
     /// The number of the last probe that departed.

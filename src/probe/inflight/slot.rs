@@ -63,7 +63,7 @@ pub(super) struct Slot {
     pub(super) sources: Sources,
 }
 
-/// Two [`StampSource`]s in a byte.
+/// Two [`StampSource`]s in a byte, and in its highest bit whether an ICMP error has told the probe's class.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sources(pub(super) u8);
 
@@ -73,11 +73,28 @@ impl Sources {
     }
 
     pub(super) fn source(bits: u8) -> StampSource {
-        match bits & 0xf {
+        match bits & 0x7 {
             0 => StampSource::Hardware,
             1 => StampSource::Kernel,
             _ => StampSource::User,
         }
+    }
+
+    /// The same with another source of T1.
+    pub(super) fn with_sent_by(self, sent_by: StampSource) -> Sources {
+        Sources(self.0 & 0xf0 | sent_by as u8)
+    }
+
+    /// The same with another source of T4.
+    pub(super) fn with_received_by(self, received_by: StampSource) -> Sources {
+        Sources(self.0 & !0x70 | (received_by as u8) << 4)
+    }
+
+    /// Notes that the class was told; false when it had been.
+    pub(super) fn tell_class(&mut self) -> bool {
+        let first = self.0 & 0x80 == 0;
+        self.0 |= 0x80;
+        first
     }
 
     pub(super) fn sent_by(self) -> StampSource {

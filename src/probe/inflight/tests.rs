@@ -248,6 +248,24 @@ fn failures_end_a_probe_once() {
 }
 
 #[test]
+fn a_class_is_told_once_whatever_else_becomes_of_the_probe() {
+    let mut bench = Bench::new(8, 1, 100);
+    assert!(!bench.ring.class_told(Seq(100)), "nothing departed");
+    let told_first = bench.depart(0, 0, true);
+    assert!(bench.ring.class_told(told_first));
+    bench.transmitted(told_first, 1);
+    bench.reply(told_first, 5);
+    assert!(!bench.ring.class_told(told_first));
+    let single = measured(&bench.take()).unwrap();
+    assert_eq!((single.sent_by, single.received_by), (StampSource::Kernel, StampSource::Kernel));
+
+    let told_after = bench.depart(0, 10, false);
+    bench.fail(told_after, Outcome::Prohibited);
+    assert!(bench.ring.class_told(told_after) && !bench.ring.class_told(told_after));
+    assert!(!bench.ring.class_told(Seq(told_after.0 + 8)), "not of a probe that would have its slot");
+}
+
+#[test]
 fn the_limit_and_a_full_ring_stop_the_sender() {
     let mut ring = InFlight::new(8, 1, THRESHOLD, Seq(0), 3);
     let mut sink = |_: Record| {};

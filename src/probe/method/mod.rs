@@ -19,7 +19,10 @@ use crate::probe::shape::{MethodKind, Shape};
 use crate::time::Wall;
 use crate::wire::icmp::Version;
 use crate::wire::stamp::ErrorEstimate;
+use crate::wire::tcp;
 
+/// UDP's number in IP headers.
+const UDP: u8 = 17;
 /// Octets of UDP's header.
 const UDP_HEADER_LEN: usize = 8;
 
@@ -226,6 +229,15 @@ impl Method {
             Format::Llama(llama) => llama.read_quoted(bytes),
             Format::LlamaPython(llama) => llama.read_quoted(bytes),
             Format::TcpSyn(_) | Format::IcmpEcho(_) => None,
+        }
+    }
+
+    /// The number in IP headers of what its probes are.
+    pub fn protocol(&self, version: Version) -> u8 {
+        match &self.0 {
+            Format::TcpSyn(_) => tcp::PROTOCOL,
+            Format::IcmpEcho(_) => version.protocol(),
+            Format::Stamp(_) | Format::Llama(_) | Format::LlamaPython(_) => UDP,
         }
     }
 
