@@ -18,6 +18,7 @@ pub mod layout;
 pub mod logging;
 pub mod matrix;
 pub mod ping;
+mod ping_args;
 pub mod ping_json;
 pub mod progress;
 pub mod reflector;

@@ -305,7 +305,8 @@ fn a_database_answers_as_the_history_does() {
     influx.run();
     wait_for("the database again", || (get(matrix.api, "/api/v1/matrix").status == 200).then_some(()));
     assert!(get(matrix.api, "/metrics").text().contains("\nllama_matrix_failed_total "));
-    assert!(get(matrix.api, "/").text().contains("/api/v1/matrix/extent"));
+    assert!(get(matrix.api, "/api/v1/").text().contains("/api/v1/matrix/extent"));
+    assert!(get(matrix.api, "/").text().contains("<title>LLAMA"));
     matrix.process.terminate().success();
 }
 

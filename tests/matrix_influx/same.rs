@@ -194,7 +194,14 @@ fn flows_are_the_same(source: &InfluxSource, known: Known) {
                     Known::Exactly => summary.worst_flows,
                     // the one that lost most, and of it the counts
                     Known::Bound => (summary.worst_flows.into_iter().take(1).filter(|flow| flow.lost > 0))
-                        .map(|flow| FlowSummary { lost_forward: 0, lost_reverse: 0, rtt: None, ..flow })
+                        .map(|flow| FlowSummary {
+                            lost_forward: 0,
+                            lost_reverse: 0,
+                            dscp_changed_forward: 0,
+                            dscp_changed_reverse: 0,
+                            rtt: None,
+                            ..flow
+                        })
                         .collect(),
                 };
                 let (path, end) = (summary.path, summary.end);

@@ -83,7 +83,7 @@ pub(super) fn values(figures: &Figures) -> [Value; FIELDS.len()] {
         whole(figures.lateness_max),
         figures.flows.into(),
         figures.flows_with_loss.into(),
-        0.into(), // nothing tells changed classes yet
+        (counts.dscp_changed_forward + counts.dscp_changed_reverse + counts.dscp_changed_either).into(),
     ]
 }
 

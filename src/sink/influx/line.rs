@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn detail_is_two_texts_more() {
         let (plain, detailed) = (text(&samples::full()), rendered(&samples::full(), detailed_line));
-        let more = ",rtt_histogram=\"1000000:90\",worst_flows=\"10.0.0.1:40000>10.0.0.2:8100,46,8,4,2,1\" 17092098";
+        let more = ",rtt_histogram=\"1000000:90\",worst_flows=\"10.0.0.1:40000>10.0.0.2:8100,46,8,4,2,1,3,5\" 17092098";
         assert_eq!(detailed, plain.replace(" 17092098", more));
         assert_eq!(rendered(&samples::silent(), detailed_line), text(&samples::silent()));
     }
