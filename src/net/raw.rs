@@ -3,7 +3,7 @@
 //!
 //! Responsible for what is special about them: the privilege they need, the packet filter that keeps other
 //! people's packets out, the TCP ports held so that nobody else uses them, the IP header in front of what is
-//! received. Not responsible for what the packets mean. Read [`Transport`] first, then [`open`].
+//! received. Not responsible for what the packets mean. Read [`Transport`] first, then [`guard`].
 //!
 //! Every raw socket is offered every packet of its protocol that comes to the host, so there is one per source
 //! address and worker, not one per source port, and its filter runs before anything is copied.

@@ -1,6 +1,6 @@
 //! The same as one JSON object, for scripts: cells as objects with the names of their groups.
 //!
-//! Read [`line`].
+//! Read [`line()`].
 
 use super::answer::{Axis, Fields, Figures, Matrix, Span};
 use super::text::steers;
