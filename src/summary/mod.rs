@@ -138,6 +138,23 @@ impl Counts {
     pub fn loss_percent(&self) -> f64 {
         if self.left() == 0 { 0.0 } else { 100.0 * self.unanswered() as f64 / self.left() as f64 }
     }
+
+    /// Probes whose answer tells in which class they got to where it comes from: class reports, and ICMP errors, which
+    /// quote the probe.
+    pub fn class_told_forward(&self) -> u64 {
+        self.class_reports + self.reported() + self.too_big
+    }
+
+    /// Percent of the answers that tell of a changed class, on the way on which more do: one probe may be changed on
+    /// both. `None` without any answer.
+    pub fn dscp_changed_percent(&self) -> Option<f64> {
+        // summaries of an older program may lack the reports
+        let share = |changed: u64, told: u64| 100.0 * changed as f64 / told.max(changed).max(1) as f64;
+        let there = share(self.dscp_changed_forward, self.class_told_forward());
+        let back = share(self.dscp_changed_reverse, self.replied);
+        let either = share(self.dscp_changed_either, self.replied);
+        (self.replied + self.class_told_forward() > 0).then(|| there.max(back).max(either))
+    }
 }
 
 impl std::ops::AddAssign<&Counts> for Counts {

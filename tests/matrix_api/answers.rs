@@ -1,10 +1,14 @@
 //! The numbers of every endpoint, over a fleet whose figures are known.
 
 use crate::client::{get, request};
-use crate::memory::{INTERVAL, Memory, NASTY, NEWEST, fleet, path};
+use crate::memory::{INTERVAL, Memory, NASTY, NEWEST, S, fleet, path, summary};
 use crate::{ask, condition, encoded, objects, serve};
+use llama::probe::shape::Dscp;
 use llama::summary::path_id::PathId;
+use llama::summary::{Counts, Path, Seen, Summary};
+use llama::time::Wall;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 const TO: &str = "2024-02-29T12:30:30.000000000Z";
 const FROM: &str = "2024-02-29T12:30:20.000000000Z";
@@ -125,6 +129,73 @@ fn paths_are_ordered_worst_first() {
         let slowest = &first(order)[0];
         assert_eq!(slowest["rtt_mean_ms"], if order == "lateness" { 1.0 } else { 5.0 }, "{order}");
     }
+}
+
+#[test]
+fn kinds_of_loss_and_changed_classes_are_columns() {
+    let mut told = summary(&path(0, 1), NEWEST, 40, 5);
+    told.path = Arc::new(Path { dscp: Dscp(46), size: Some(1400), ..(*told.path).clone() });
+    let counts =
+        Counts { corrupted: 1, refused: 2, prohibited: 3, time_exceeded: 4, too_big: 5, unreachable: 6, ..told.counts };
+    told.counts = Counts {
+        lost: 19,
+        lost_forward: 7,
+        syn_acks: 8,
+        resets: 9,
+        class_reports: 60,
+        dscp_changed_forward: 40,
+        dscp_changed_reverse: 11,
+        dscp_changed_either: 12,
+        ecn_marked_forward: 13,
+        ecn_marked_reverse: 14,
+        ..counts
+    };
+    told.seen = Seen { dscp_forward: Some(Dscp(0)), dscp_reverse: Some(Dscp(8)), dscp_either: None, mtu: Some(1400) };
+    for flow in &mut told.worst_flows {
+        (flow.dscp, flow.dscp_changed_forward, flow.dscp_changed_reverse) = (Dscp(46), 20, 3);
+    }
+    let silent = Counts { sent: 100, lost: 100, ..Counts::default() };
+    let silent = Summary { counts: silent, ..summary(&path(1, 1), NEWEST, 100, 1) };
+    let mut earlier = told.clone();
+    (earlier.start, earlier.end) = (Wall((NEWEST - 2 * INTERVAL) * S), Wall((NEWEST - INTERVAL) * S));
+    let server = serve(&Memory::of(vec![earlier, summary(&path(2, 1), NEWEST, 0, 1), silent, told]));
+    let paths = objects(&ask(&server, "/paths?order=dscp_changed"), "paths");
+    let (first, last) = (&paths[0], &paths[2]);
+    for (name, expected) in [
+        ("size", json!(1400)),
+        ("lost", json!(40)),
+        ("syn_acks", json!(8)),
+        ("resets", json!(9)),
+        ("corrupted", json!(1)),
+        ("refused", json!(2)),
+        ("prohibited", json!(3)),
+        ("time_exceeded", json!(4)),
+        ("too_big", json!(5)),
+        ("unreachable", json!(6)),
+        ("class_reports", json!(60)),
+        ("dscp_changed", json!(63)),
+        ("dscp_changed_forward", json!(40)),
+        ("dscp_changed_reverse", json!(11)),
+        ("dscp_changed_either", json!(12)),
+        ("ecn_marked_forward", json!(13)),
+        ("ecn_marked_reverse", json!(14)),
+        ("dscp_changed_percent", json!(50.0)), // 40 of 60 reports and 20 errors
+        ("dscp_seen_forward", json!(0)),
+        ("dscp_seen_reverse", json!(8)),
+        ("dscp_seen_either", Value::Null),
+        ("mtu", json!(1400)),
+    ] {
+        assert_eq!(first[name], expected, "{name}");
+    }
+    assert_eq!((&last["id"], &last["dscp_changed_percent"]), (&json!(id(1, 1)), &Value::Null), "nothing came back");
+    let sizes = ask(&server, "?rows=dscp&columns=size");
+    assert_eq!((&sizes["rows"]["values"], &sizes["columns"]["values"]), (&json!(["0", "46"]), &json!(["", "1400"])));
+    let flow = &ask(&server, "/flows?span=60&where=dscp%3D46")["flows"][0];
+    assert_eq!((&flow["dscp_changed_forward"], &flow["dscp_changed_reverse"]), (&json!(40), &json!(6)));
+    let of = ["path", "source", "target", "dscp"].map(|name| format!("{name}={}", flow[name]).replace('"', ""));
+    let points = &ask(&server, &format!("/flow?span=60&{}", of.join("&")))["points"];
+    let changed = |n: usize| (points[n]["dscp_changed_forward"].clone(), points[n]["dscp_changed_reverse"].clone());
+    assert_eq!([changed(0), changed(1)], [(json!(20), json!(3)), (json!(20), json!(3))]);
 }
 
 #[test]

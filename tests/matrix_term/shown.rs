@@ -68,6 +68,9 @@ fn json_has_the_servers_numbers() {
     assert_eq!(cell(&newest, "s0", "d1")["lost"], 11);
     assert_eq!(cell(&newest, "s0", "d1")["rtt_mean_ms"], 5.0);
     assert_eq!(cell(&newest, "s1", "d0")["suspects"], 4);
+    assert_eq!(cell(&newest, "s0", "d1")["dscp_changed_percent"], 0.0);
+    assert!(cell(&newest, "s0", "d1")["mtu"].is_null());
+    assert_eq!(newest["worst"]["paths"][0]["too_big"], 0);
     assert_eq!(newest["total"]["lost"], 11);
     assert_eq!(newest["worst"]["flows"][0]["source"], "10.0.0.0:33000");
     assert_eq!(newest["worst"]["paths"].as_array().unwrap().len(), 5);

@@ -96,6 +96,38 @@ const groups = {
       await v.page.mouse.move(...await spot(v, 0, 0, 6, 6));
       await v.sees('#tip', 'no data');
     }],
+    ['classes are a share and a count, and stand side by side', of('small'), async (v) => {
+      await v.go('#rows=dst_rack&columns=dscp&metric=dscp');
+      await v.ready();
+      const table = await v.table();
+      same('classes by name', table.columns, ['0', 'EF (46)']);
+      const [plain, ef] = table.rows.lon2;
+      holds('the share and the number of one class only', plain.startsWith('0 %') && /^25\.\d % \(1.080\)/.test(ef), table.rows.lon2);
+      await v.sees('#panel', 'EF (46) arrived as 0 (forward)');
+      await v.key('g', 'n', 'n'); // the first is one that nothing came back from
+      await v.sees('#tip', 'EF (46) arrived as 0 (forward)');
+      await v.sees('#tip', 'congestion marks (ECN)');
+    }],
+    ['sizes side by side, and as a filter', of('small'), async (v) => {
+      await v.go('#rows=src_rack&columns=size');
+      await v.ready();
+      same('sizes', (await v.table()).columns, ['(none)', '64 B', '1400 B']);
+      await v.page.selectOption('#by-size', '=1400');
+      await until('one size', async () => (await v.table()).columns.join() === '1400 B');
+      same('in the URL', v.hash().getAll('where'), ['size=1400']);
+      same('what is too big', (await v.table()).rows.lon1, ['50.0 %']);
+      await v.sees('#panel', 'too big (MTU 1280)');
+    }],
+    ['no threshold twice in the legend', of('small'), async (v) => {
+      for (const metric of ['rtt_mean', 'rtt_p50', 'rtt_p99', 'rtt_max', 'ipdv']) {
+        for (const where of ['', '&where=dst_region%3Dlon', '&where=src_rack%3Dfra1&where=dst_rack%3Dfra2']) {
+          await v.go(`#rows=src_rack&columns=dst_rack&metric=${metric}${where}`);
+          await v.ready();
+          const steps = await v.page.locator('#legend .steps span').allTextContents();
+          same(`${metric} ${where}`, new Set(steps.map((text) => text.replace(/^[<≥] /, ''))).size, steps.length);
+        }
+      }
+    }],
     ['dark and light', of('small', { colorScheme: 'dark' }), async (v) => {
       await v.go();
       await v.ready();
@@ -192,7 +224,7 @@ const groups = {
       await v.sees('#panel-title', 'lon → ams');
       await v.sees('#panel', 'Round trips of this window');
       same('charts', await v.page.locator('#panel canvas').count(), 2);
-      await v.page.locator('#panel .list a').first().click();
+      await v.page.locator('[aria-label=Paths] a').first().click();
       await v.sees('#panel', 'Flows');
       await v.sees('#panel .facts', 'flows with loss');
       const path = v.hash().get('path');
@@ -207,6 +239,22 @@ const groups = {
       await until('the fleet', () => v.hash().get('row') === null);
       await v.sees('#panel', 'Paths by loss');
     }],
+    ['the kind of a loss is said in words', of('small'), async (v) => {
+      await v.go('#rows=src_rack&columns=dst_rack&row=fra2&column=sgp2');
+      await v.ready();
+      for (const text of ['refused', 'prohibited', 'SYN-ACK', 'RST', 'class came back as CS1 (8) (way unknown)']) await v.sees('#panel .facts', text);
+      for (const text of ['too big', 'corrupted', 'hop limit', 'unreachable', 'ECN']) holds(`nothing of ${text}`, !(await v.text('#panel')).includes(text));
+      await v.sees('#panel', 'Classes and sizes');
+      await v.sees('#panel', 'EF (46) came back as CS1 (8)');
+      await v.go('#rows=src_rack&columns=dst_rack&row=lon1&column=nyc1');
+      await v.sees('#panel .facts', 'too big (MTU 1280)');
+      await v.sees('#panel', 'EF (46) · 1400 B');
+      await v.page.locator('#panel .list a', { hasText: 'EF (46) · 64 B' }).click();
+      await until('filters', () => v.hash().getAll('where').join() === 'dscp=46,size=64');
+      await v.go('#rows=src_rack&columns=dst_rack&row=lon1&column=lon2&tab=flows');
+      await v.page.locator('#panel .list a', { hasText: '→' }).last().click();
+      await v.sees('#panel', 'class changed: 30 there');
+    }],
     ['a shared URL restores the view', of('small'), async (v) => {
       await v.go('#rows=src_rack&columns=dst_region&metric=rtt_p50&where=dscp%3D46&range=900&tab=flows');
       await v.ready();
@@ -214,7 +262,7 @@ const groups = {
       await until('an instant', () => v.hash().get('at'));
       await v.page.mouse.click(...await spot(v, 0, 1, 10, 6));
       await v.sees('#panel-title', 'ams1 → fra');
-      await v.page.locator('#panel .list a').first().click();
+      await v.page.locator('[aria-label=Paths] a').first().click();
       await until('a path', () => v.hash().get('path'));
       await v.sees('#panel', 'Flows');
       const shared = v.page.url(), state = async () => ({ title: await v.text('#panel-title'), facts: await v.text('#panel .facts'), window: await v.text('#window'), matrix: await v.table(), selects: await v.page.evaluate(() => ['rows', 'columns', 'metric', 'by-dscp', 'sort'].map((id) => document.getElementById(id).value)) });
@@ -269,7 +317,7 @@ const groups = {
         for (let i = 0; i < 40; i += 1) { await v.key('Tab'); if (await v.page.evaluate(test)) return; }
         throw new Failed(`40 times Tab did not reach ${what}: at ${await v.page.evaluate(() => document.activeElement.outerHTML.slice(0, 200))}`);
       };
-      await tabTo('a path', () => document.activeElement.matches('#panel .list a'));
+      await tabTo('a path', () => document.activeElement.matches('[aria-label=Paths] a'));
       await v.key('Enter');
       await until('a path', () => v.hash().get('path'));
       await v.sees('#panel', 'Flows');
@@ -322,7 +370,7 @@ const groups = {
         await until(`only the row ${JSON.stringify(text)}`, async () => { const seen = Object.keys((await v.table()).rows); if (seen.length === 1) return seen; throw new Error(JSON.stringify(seen)); });
         same('the filter', await v.page.locator('#chips li').count(), 1);
       }
-      await v.page.locator('#panel .list a').first().click();
+      await v.page.locator('[aria-label=Paths] a').first().click();
       await v.sees('#panel .tags', 'src_rack');
       same('nothing ran', await v.page.evaluate(() => [window.broken ?? null, document.querySelectorAll('main script, main img').length]), [null, 0]);
     }],
@@ -421,7 +469,7 @@ const groups = {
       await v.ready();
       await v.key('g', 'n', 'Enter');
       await v.sees('#panel', 'Paths');
-      await v.page.locator('#panel .list a').first().click();
+      await v.page.locator('[aria-label=Paths] a').first().click();
       await v.sees('#panel', 'Flows');
       await until('flows', () => v.page.locator('#panel .list a').count());
       await v.page.locator('#panel .list a').first().click();

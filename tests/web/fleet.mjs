@@ -12,7 +12,11 @@ const INTERVAL = 10;
 const FIELDS = ['summaries', 'suspects', 'sent', 'lost', 'loss_percent', 'lost_forward', 'lost_reverse', 'late', 'duplicates',
   'reordered', 'not_sent', 'send_failed', 'local_drops', 'rtt_min_ms', 'rtt_mean_ms', 'rtt_p50_ms', 'rtt_p90_ms', 'rtt_p99_ms',
   'rtt_p999_ms', 'rtt_max_ms', 'percentiles', 'ipdv_mean_ms', 'ipdv_max_ms', 'owd_forward_mean_ms', 'owd_reverse_mean_ms',
-  'residence_mean_ms', 'lateness_p99_ms', 'lateness_max_ms', 'flows', 'flows_with_loss', 'dscp_changed'];
+  'residence_mean_ms', 'lateness_p99_ms', 'lateness_max_ms', 'flows', 'flows_with_loss', 'dscp_changed',
+  'syn_acks', 'resets', 'corrupted', 'refused', 'prohibited', 'time_exceeded', 'too_big', 'unreachable', 'class_reports',
+  'dscp_changed_forward', 'dscp_changed_reverse', 'dscp_changed_either', 'ecn_marked_forward', 'ecn_marked_reverse',
+  'dscp_changed_percent', 'dscp_seen_forward', 'dscp_seen_reverse', 'dscp_seen_either', 'mtu'];
+const SEEN = ['dscp_seen_forward', 'dscp_seen_reverse', 'dscp_seen_either', 'mtu'];
 const LADDER = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
 
 export const NASTY = [
@@ -41,11 +45,11 @@ function fleet(kind) {
     for (let d = 0; d < targets; d += 1) {
       const dst = kind === 'nasty' ? `rack${d}` : sources[d % sources.length] + (d >= sources.length ? 'b' : '');
       if (kind !== 'nasty' && noise(s, d * 7 + 3) < 0.03 || dst === src) continue;
-      for (const dscp of kind === 'large' ? [0] : [0, 46]) {
+      for (const [dscp, size] of kind === 'large' ? [[0, '']] : kind === 'small' && d === 6 ? [[0, '64'], [0, '1400'], [46, '64'], [46, '1400']] : [[0, ''], [46, '']]) {
         const far = region(src) === region(dst.replace(/b$/, '')) ? 0 : 1 + Math.abs(s % 7 - d % 5);
         paths.push({
           n: paths.length, id: (0x5eed000000000000n + BigInt(paths.length)).toString(16), s, d, base: 0.18 + far * (7 + 9 * noise(s % 9, d % 9)),
-          src_ip: `10.${s >> 8}.${s & 255}.1`, dst_ip: `10.${100 + (d >> 8)}.${d & 255}.9`, method: d % 5 === 4 ? 'llama' : 'udp', dscp, size: '',
+          src_ip: `10.${s >> 8}.${s & 255}.1`, dst_ip: `10.${100 + (d >> 8)}.${d & 255}.9`, method: kind === 'small' && d === 9 ? 'tcp-syn' : d % 5 === 4 ? 'llama' : 'udp', dscp, size,
           group: region(dst.replace(/b$/, '')) || 'none',
           tags: { src_rack: src, dst_rack: dst, src_region: region(src), dst_region: region(dst.replace(/b$/, '')), rack: dst, team: noise(d) < 0.5 ? 'edge' : 'core' },
         });
@@ -57,7 +61,7 @@ function fleet(kind) {
 
 /// Figures of one path in the interval that ends at `k` * INTERVAL seconds; `age` is how long ago that was.
 function measure(p, k, age) {
-  const figures = { sent: 480, lost: 0, forward: 0, reverse: 0, base: p.base * (1 + 0.1 * Math.sin(k / 900)), suspect: null, drops: 0, late: 0.05 };
+  const figures = { sent: 480, lost: 0, forward: 0, reverse: 0, base: p.base * (1 + 0.1 * Math.sin(k / 900)), suspect: null, drops: 0, late: 0.05, told: {} };
   const r = noise(p.n, k);
   if (r > 0.985 && p.s !== 5) { // one source loses nothing by chance: what the checks compare with
     figures.lost = 1; figures.reverse = 1; }
@@ -66,6 +70,15 @@ function measure(p, k, age) {
   if (p.s % 31 === 4 && p.d % 23 === 0 && age < 9000) { figures.lost += Math.round(2 * r); figures.base *= 1.7; }
   if (age > 30000 && age < 31500) { figures.lost += Math.round(6 * r); figures.forward += Math.round(5 * r); }
   if (p.s % 97 === 7 && age < 900) { figures.suspect = 'local_drops'; figures.drops = 30; figures.lost += Math.round(20 * r); figures.late = 14; }
+  const told = (name, n) => { figures.told[name] = n; figures.lost += n; };
+  if (p.size === '1400' && p.s === 2) { told('too_big', 240); figures.told.mtu = 1280; }
+  if (p.method === 'tcp-syn') {
+    if (p.s === 1) { told('refused', 12); told('prohibited', 4); }
+    figures.told.syn_acks = Math.max(0, 480 - figures.lost - 7);
+    figures.told.resets = Math.min(7, 480 - figures.lost);
+  } else figures.told.class_reports = 480 - Math.min(480, figures.lost);
+  if (p.dscp === 46 && p.d % 7 === 3 && p.method === 'udp') Object.assign(figures.told, { dscp_changed_forward: 120, dscp_seen_forward: 0, ecn_marked_forward: 12 });
+  if (p.dscp === 46 && p.d === 9) Object.assign(figures.told, { dscp_changed_either: Math.min(60, 480 - figures.lost), dscp_seen_either: 8 });
   return figures;
 }
 
@@ -73,12 +86,13 @@ function join(list, kind) {
   const f = Object.fromEntries(FIELDS.map((name) => [name, 0]));
   let weight = 0, mean = 0;
   f.rtt_min_ms = Infinity;
+  for (const name of SEEN) f[name] = null;
   for (const [p, m] of list) {
     f.summaries += 1; f.suspects += m.suspect ? 1 : 0; f.sent += m.sent; f.lost += Math.min(m.lost, m.sent);
     f.lost_forward += m.forward; f.lost_reverse += m.reverse; f.local_drops += m.drops; f.not_sent += m.suspect ? 3 : 0;
     f.lateness_p99_ms = Math.max(f.lateness_p99_ms, m.late); f.lateness_max_ms = Math.max(f.lateness_max_ms, m.late * 3);
     f.flows += 16; f.flows_with_loss += Math.min(16, m.lost);
-    f.dscp_changed += p.dscp === 46 && p.d % 7 === 3 ? 120 : 0;
+    for (const [name, n] of Object.entries(m.told)) f[name] = SEEN.includes(name) ? n : f[name] + n;
     const got = m.sent - m.lost;
     if (got <= 0) continue;
     weight += got; mean += got * m.base * 1.06;
@@ -87,6 +101,9 @@ function join(list, kind) {
     f.rtt_max_ms = Math.max(f.rtt_max_ms, m.base * 2.1);
     f.ipdv_mean_ms = Math.max(f.ipdv_mean_ms, m.base * 0.02 + 0.01); f.ipdv_max_ms = f.ipdv_mean_ms * 30;
   }
+  f.dscp_changed = f.dscp_changed_forward + f.dscp_changed_reverse + f.dscp_changed_either;
+  const share = (changed, told) => 100 * changed / Math.max(1, changed, told), errors = f.refused + f.prohibited + f.too_big, replied = f.sent - f.lost;
+  f.dscp_changed_percent = replied + errors ? Math.max(share(f.dscp_changed_forward, f.class_reports + errors), share(f.dscp_changed_either, replied)) : null;
   f.loss_percent = f.sent ? 100 * f.lost / f.sent : 0;
   f.rtt_mean_ms = weight ? mean / weight : null;
   f.rtt_p90_ms = f.rtt_p50_ms * 1.1; f.rtt_p999_ms = f.rtt_p99_ms * 1.2;
@@ -157,6 +174,7 @@ export function serve(kind, port = 0) {
     const m = measure(p, k, newest() / 1000 - k * INTERVAL), bad = flow.n % 16 === 5;
     const lost = m.lost >= 480 ? 30 : bad ? Math.min(30, m.lost) : 0;
     return { sent: 30, lost, loss_percent: 100 * lost / 30, lost_forward: bad ? Math.min(lost, m.forward) : 0, lost_reverse: bad ? Math.min(lost, m.reverse) : 0,
+      dscp_changed_forward: flow.n % 4 === 0 ? (m.told.dscp_changed_forward ?? 0) / 4 : 0, dscp_changed_reverse: 0,
       rtt_ms: lost === 30 ? null : { samples: 30 - lost, min: m.base, mean: m.base * (1.04 + 0.1 * noise(flow.n, k)), max: m.base * (1.3 + 0.5 * noise(flow.n, k + 1)) } };
   };
 
@@ -172,10 +190,10 @@ export function serve(kind, port = 0) {
     },
     '/api/v1/matrix': (q) => ({ ...matrix(q, 0), before: q.has('before') ? matrix(q, Number(q.get('before'))) : null }),
     '/api/v1/matrix/paths': (q) => {
-      const w = window(q), ks = instants(w, 3), by = { loss: 'loss_percent', lost: 'lost', rtt_mean: 'rtt_mean_ms', rtt_p50: 'rtt_p50_ms', rtt_p99: 'rtt_p99_ms', ipdv: 'ipdv_mean_ms', lateness: 'lateness_p99_ms' }[q.get('order') ?? 'loss'];
+      const w = window(q), ks = instants(w, 3), by = { loss: 'loss_percent', lost: 'lost', rtt_mean: 'rtt_mean_ms', rtt_p50: 'rtt_p50_ms', rtt_p99: 'rtt_p99_ms', ipdv: 'ipdv_mean_ms', lateness: 'lateness_p99_ms', dscp_changed: 'dscp_changed_percent' }[q.get('order') ?? 'loss'];
       const list = chosen(q).map((p) => [p, join(at([p], ks), kind)]).sort((a, b) => b[1][by] - a[1][by]);
       return { ...head(w), total: list.length, fields: ['id', 'src_ip', 'dst_ip', 'method', 'dscp', 'size', 'group', 'tags', 'newest', ...FIELDS],
-        paths: (ks.length ? list : []).slice(0, Number(q.get('limit')) || 100).map(([p, f]) => [p.id, p.src_ip, p.dst_ip, p.method, p.dscp, null, p.group, p.tags, iso(w.to), ...FIELDS.map((name) => f[name])]) };
+        paths: (ks.length ? list : []).slice(0, Number(q.get('limit')) || 100).map(([p, f]) => [p.id, p.src_ip, p.dst_ip, p.method, p.dscp, p.size === '' ? null : Number(p.size), p.group, p.tags, iso(w.to), ...FIELDS.map((name) => f[name])]) };
     },
     '/api/v1/matrix/flows': (q) => {
       const w = window(q), ks = instants(w, 1), few = chosen(q).map((p) => [p, measure(p, ks[0], newest() / 1000 - ks[0] * INTERVAL).lost]).sort((a, b) => b[1] - a[1]).slice(0, 40);

@@ -128,14 +128,15 @@ pub fn lay_out(matrix: &Matrix, looks: &Looks, metric: Metric, most_width: usize
     if matrix.cells.is_empty() {
         return vec!["nothing was measured in this time".to_owned()];
     }
-    let shown_name = |name: &String| if name.is_empty() { WITHOUT.to_owned() } else { text::clean(name) };
+    let shown_name = |key: &str, value: &String| text::named(key, value, WITHOUT);
     let ranks = Ranks::of(matrix, looks);
     let rows = worst(matrix.rows.values.len(), most_rows, |row| ranks.rows[row]);
-    let full: Vec<String> = matrix.columns.values.iter().map(shown_name).collect();
+    let full: Vec<String> = matrix.columns.values.iter().map(|value| shown_name(&matrix.columns.key, value)).collect();
     let common = common(&full);
 
     let most_label = (most_width / LABEL.1).max(LABEL.0);
-    let labels: Vec<String> = rows.iter().map(|row| fit(&shown_name(&matrix.rows.values[*row]), most_label)).collect();
+    let labels: Vec<String> =
+        rows.iter().map(|row| fit(&shown_name(&matrix.rows.key, &matrix.rows.values[*row]), most_label)).collect();
     let corner = fit(&format!("{} \\ {}", text::clean(&matrix.rows.key), text::clean(&matrix.columns.key)), most_label);
     let label = labels.iter().chain([&corner]).map(|label| width(label)).max().unwrap_or(0);
 

@@ -3,6 +3,7 @@
 //! Read [`Metric`], then [`Scale`].
 
 use super::answer::Figures;
+use crate::cli::units::percent;
 use anstyle::{Ansi256Color, Color, Style};
 use clap::ValueEnum;
 
@@ -22,7 +23,7 @@ pub enum Metric {
     Max,
     /// Mean difference of successive round trips (jitter)
     Ipdv,
-    /// Probes that came out with another class than they went in with
+    /// Share of the answers that tell of a class (DSCP) changed on the way
     Dscp,
 }
 
@@ -35,8 +36,8 @@ pub enum Level {
     Bad(usize),
 }
 
-/// Losses in percent from which on levels 2 to 5 begin; any loss is level 1.
-const LOSSES: [f64; 4] = [0.1, 1.0, 5.0, 20.0];
+/// Shares in percent from which on levels 2 to 5 begin; any at all is level 1.
+const SHARES: [f64; 4] = [0.1, 1.0, 5.0, 20.0];
 /// Multiples of the matrix' median from which on levels 1 to 5 of times begin.
 const TIMES: [f64; 5] = [1.5, 2.0, 4.0, 8.0, 16.0];
 /// Growth against the value before, from which on levels 1 to 5 of changed times begin.
@@ -70,7 +71,7 @@ impl Level {
 }
 
 impl Metric {
-    /// Its value of some figures: percent, milliseconds, or a count. `None` where nothing was measured.
+    /// Its value of some figures: percent or milliseconds. `None` where nothing was measured.
     pub fn value(self, figures: &Figures) -> Option<f64> {
         if self == Metric::Loss && figures.count("sent") == 0 {
             return None; // no share of nothing, whatever is said
@@ -82,7 +83,7 @@ impl Metric {
             Metric::P99 => "rtt_p99_ms",
             Metric::Max => "rtt_max_ms",
             Metric::Ipdv => "ipdv_mean_ms",
-            Metric::Dscp => "dscp_changed",
+            Metric::Dscp => "dscp_changed_percent",
         })
     }
 
@@ -94,7 +95,8 @@ impl Metric {
     /// Order of paths in which its worst come first, as the API names it.
     pub fn paths_order(self) -> &'static str {
         match self {
-            Metric::Loss | Metric::Dscp => "loss",
+            Metric::Loss => "loss",
+            Metric::Dscp => "dscp_changed",
             Metric::Rtt => "rtt_mean",
             Metric::P50 => "rtt_p50",
             Metric::P99 | Metric::Max => "rtt_p99",
@@ -123,7 +125,7 @@ impl Metric {
             Metric::P99 => "99th percentile of rtt",
             Metric::Max => "longest rtt",
             Metric::Ipdv => "mean ipdv",
-            Metric::Dscp => "probes whose class was changed",
+            Metric::Dscp => "class changed",
         }
     }
 }
@@ -145,9 +147,8 @@ impl Scale {
         values.sort_by(f64::total_cmp);
         let median = values.get(values.len() / 2).copied().unwrap_or(0.0);
         let unit = match (metric, median) {
-            (Metric::Loss, _) if changes => (1.0, "percentage points"),
-            (Metric::Loss, _) => (1.0, "%"),
-            (Metric::Dscp, _) => (1.0, ""),
+            (Metric::Loss | Metric::Dscp, _) if changes => (1.0, "percentage points"),
+            (Metric::Loss | Metric::Dscp, _) => (1.0, "%"),
             (_, ms) if ms < 0.9995 => (1e3, "µs"),
             (_, ms) if ms < 999.5 => (1.0, "ms"),
             _ => (1e-3, "s"),
@@ -158,15 +159,13 @@ impl Scale {
     /// What the matrix shows: `loss in %`.
     pub fn title(&self) -> String {
         let change = if self.changes { "change of " } else { "" };
-        let unit = if self.unit.1.is_empty() { String::new() } else { format!(" in {}", self.unit.1) };
-        format!("{change}{}{unit}", self.metric.name())
+        format!("{change}{} in {}", self.metric.name(), self.unit.1)
     }
 
     /// A value in the matrix' unit, without it.
     pub fn number(&self, value: f64) -> String {
         match self.metric {
-            Metric::Loss => super::super::units::percent(value).trim_end_matches(" %").to_owned(),
-            Metric::Dscp => short_count(value),
+            Metric::Loss | Metric::Dscp => percent(value).trim_end_matches(" %").to_owned(),
             _ => digits(value * self.unit.0),
         }
     }
@@ -184,8 +183,7 @@ impl Scale {
     /// How bad a value is.
     pub fn level(&self, value: f64) -> Level {
         match self.metric {
-            Metric::Loss => loss_level(value),
-            Metric::Dscp => Level::Bad(if value > 0.0 { 3 } else { 0 }),
+            Metric::Loss | Metric::Dscp => share_level(value),
             _ if value - self.median < NO_NEWS_MS => Level::Bad(0),
             _ => Level::Bad(steps(&TIMES, value / self.median)),
         }
@@ -196,8 +194,7 @@ impl Scale {
         match self.metric {
             _ if change == 0.0 => Level::Bad(0),
             Metric::Loss | Metric::Dscp if change < 0.0 => Level::Better,
-            Metric::Loss => loss_level(change),
-            Metric::Dscp => Level::Bad(3),
+            Metric::Loss | Metric::Dscp => share_level(change),
             _ if change.abs() < NO_NEWS_MS || change.abs() < GROWTHS[0] * before => Level::Bad(0),
             _ if change < 0.0 => Level::Better,
             _ => Level::Bad(steps(&GROWTHS, change / before)),
@@ -208,8 +205,7 @@ impl Scale {
     pub fn key(&self) -> String {
         let number = |limit: f64| limit.to_string();
         let limits: Vec<String> = match self.metric {
-            Metric::Loss => std::iter::once("above 0".to_owned()).chain(LOSSES.map(number)).collect(),
-            Metric::Dscp => return String::new(),
+            Metric::Loss | Metric::Dscp => std::iter::once("above 0".to_owned()).chain(SHARES.map(number)).collect(),
             _ if self.changes => GROWTHS.map(|share| format!("+{} %", share * 100.0)).into(),
             _ => TIMES.map(|times| format!("{times}×")).into(),
         };
@@ -222,8 +218,8 @@ impl Scale {
     }
 }
 
-fn loss_level(percent: f64) -> Level {
-    Level::Bad(if percent > 0.0 { 1 + steps(&LOSSES, percent) } else { 0 })
+fn share_level(percent: f64) -> Level {
+    Level::Bad(if percent > 0.0 { 1 + steps(&SHARES, percent) } else { 0 })
 }
 
 /// How many limits are reached. A value that is no number (0 ÷ 0) reaches none.
@@ -240,16 +236,6 @@ fn digits(value: f64) -> String {
         v if v < 99.95 => format!("{value:.1}"),
         v if v < 99_999.5 => format!("{value:.0}"),
         _ => format!("{value:.0e}"),
-    }
-}
-
-/// A count in at most five characters.
-fn short_count(n: f64) -> String {
-    match n {
-        n if n < 9_999.5 => format!("{n:.0}"),
-        n if n < 999.5e3 => format!("{:.0}k", n / 1e3),
-        n if n < 999.5e6 => format!("{:.0}M", n / 1e6),
-        n => format!("{n:.0e}"),
     }
 }
 
@@ -273,7 +259,7 @@ mod tests {
         let changed = Scale::of(Metric::Loss, true, &mut []);
         assert_eq!([3.0, -0.5, 0.0].map(|change| changed.signed(change)), ["+3.0", "-0.50", "0"]);
         let class = Scale::of(Metric::Dscp, false, &mut []);
-        assert_eq!([0.0, 12.0, 12_000.0, 3.2e6].map(|n| class.number(n)), ["0", "12", "12k", "3M"]);
+        assert_eq!((class.title().as_str(), class.number(30.848).as_str()), ("class changed in %", "30.8"));
     }
 
     #[test]

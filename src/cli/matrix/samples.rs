@@ -20,6 +20,7 @@ pub fn matrix(rows: &[&str], columns: &[&str], cells: &[Cell]) -> Value {
         "rtt_mean_ms",
         "rtt_p99_ms",
         "percentiles",
+        "dscp_changed_percent",
     ];
     let cells = cells.iter().map(|(row, column, sent, lost, suspects, more)| {
         let loss = if *sent > 0 { json!(100.0 * *lost as f64 / *sent as f64) } else { Value::Null };
@@ -34,7 +35,8 @@ pub fn matrix(rows: &[&str], columns: &[&str], cells: &[Cell]) -> Value {
             loss,
             named("rtt_mean_ms"),
             named("rtt_p99_ms"),
-            named("percentiles")
+            named("percentiles"),
+            named("dscp_changed_percent")
         ])
     });
     json!({

@@ -2,6 +2,9 @@
 //!
 //! Read [`clean`] and [`fit`].
 
+use crate::cli::classes::class_name;
+use crate::cli::layout;
+use crate::probe::shape::Dscp;
 use comfy_table::Table;
 
 /// Characters of a name at most; longer ones say nothing more to anyone.
@@ -25,6 +28,29 @@ pub fn clean(text: &str) -> String {
         shown.push('…');
     }
     shown
+}
+
+/// A class as `llama ping` says it; a number that is none as it is.
+pub fn class(dscp: u64) -> String {
+    match u8::try_from(dscp) {
+        Ok(dscp @ 0..=63) => class_name(Dscp(dscp)),
+        _ => dscp.to_string(),
+    }
+}
+
+/// The value of a key as it is shown; `without` where there is none.
+pub fn named(key: &str, value: &str, without: &str) -> String {
+    match (key, value.parse()) {
+        _ if value.is_empty() => without.to_owned(),
+        ("dscp", Ok(dscp)) => class(dscp),
+        ("size", Ok(size)) => format!("{size} B"),
+        _ => clean(value),
+    }
+}
+
+/// A clean text in lines of at most `width` columns.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    layout::wrap(text, width).iter().map(|line| cut(line, width)).collect()
 }
 
 /// Columns of a terminal that clean `text` takes.

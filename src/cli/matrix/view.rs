@@ -6,9 +6,9 @@ use super::answer::{Extent, Flows, Matrix, Paths, Prober, Probers};
 use super::grid;
 use super::look::{Looks, Marks};
 use super::metric::Metric;
-use super::text::{clean, cut, width};
+use super::text::{clean, cut, width, wrapped};
 use super::worst;
-use crate::cli::layout::{self, BAD, DIM, DOUBT, GOOD, HEAD, paint};
+use crate::cli::layout::{BAD, DIM, DOUBT, GOOD, HEAD, paint};
 use crate::cli::units::{count, elapsed, percent, several, time};
 use crate::sink::rfc3339;
 use crate::time::Wall;
@@ -146,11 +146,6 @@ fn header(picture: &Picture, options: &Options, looks: &Looks) -> Vec<String> {
     lines
 }
 
-/// A text in lines that fit.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    layout::wrap(text, width).iter().map(|line| cut(line, width)).collect()
-}
-
 /// `2024-02-29 12:30:00 – 12:30:10 UTC, interval 10.0 s`, and what it is compared with.
 fn window(picture: &Picture) -> Vec<String> {
     let interval = picture.extent.interval_s.and_then(seconds).filter(|interval| !interval.is_zero());
@@ -246,6 +241,7 @@ fn legend(looks: &Looks, options: &Options) -> Vec<String> {
     let parts = [
         (no_data, "· no data"),
         (options.metric == Metric::Loss, if changes { "0 no change" } else { "0 no loss" }),
+        (options.metric == Metric::Dscp, if changes { "0 no change" } else { "0 not changed, as far as can be told" }),
         (no_value, if options.metric == Metric::Loss { "– nothing was sent" } else { "– nothing came back" }),
         (suspect, "~ suspect: may be the prober's own doing"),
         (bound && !changes, "≤ not above"),

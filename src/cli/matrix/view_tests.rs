@@ -65,12 +65,54 @@ a3                       0  100   0
 worst of 16 paths
 path                      kind     group             sent  lost    loss  rtt p50      p99  lossy flows
 192.0.2.3 → 198.51.100.2           east dst_rack=b2   500   500   100 %        –        –          8/8
-192.0.2.1 → 198.51.100.2  dscp 46  east dst_rack=b2   500    30  ~6.0 %  ≤200 µs  ≤500 µs          1/8
+192.0.2.1 → 198.51.100.2  EF (46)  east dst_rack=b2   500    30  ~6.0 %  ≤200 µs  ≤500 µs          1/8
 
 worst of 64 flows kept
 flow                                 kind     group  sent  lost    loss  there/back  rtt mean     max
 192.0.2.3:33001 → 198.51.100.2:8100           east     63    63   100 %         0/0         –       –
-192.0.2.1:33007 → 198.51.100.2:8100  dscp 46  east     63    30  47.6 %        30/0    200 µs  500 µs
+192.0.2.1:33007 → 198.51.100.2:8100  EF (46)  east     63    30  47.6 %        30/0    200 µs  500 µs
+",
+    );
+}
+
+#[test]
+fn kinds_of_loss_and_changed_classes_are_said_in_words() {
+    let paths = value!({"total": 9, "fields": ["id", "src_ip", "dst_ip", "method", "dscp", "size", "sent", "lost", "loss_percent",
+        "lost_forward", "refused", "too_big", "mtu", "dscp_changed", "dscp_changed_forward", "dscp_seen_forward"],
+        "paths": [
+            ["1", "192.0.2.3", "198.51.100.2", "tcp-syn", 0, null, 500, 500, 100.0, 0, 480, 0, null, 0, 0, null],
+            ["2", "192.0.2.1", "198.51.100.2", "udp", 46, 1400, 500, 30, 6.0, 4, 0, 20, 1280, 120, 120, 0],
+            ["3", "192.0.2.1", "198.51.100.3", "udp", 18, null, 500, 0, 0.0, 0, 0, 0, null, 2, 2, null],
+            ["4", "192.0.2.1", "198.51.100.4", "udp", 0, null, 500, 1, 0.2, 0, 0, 0, null, 0, 0, null],
+            ["5", "192.0.2.1", "198.51.100.5", "udp", 0, null, 500, 0, 0.0, 0, 0, 0, null, 0, 0, null]]});
+    let shares = matrix(&["a1"], &["46"], &[(0, 0, 500, 30, 0, value!({"dscp_changed_percent": 25.0}))]);
+    let shares = value!({"rows": {"key": "size", "values": ["1400"]}, "columns": {"key": "dscp", "values": ["46"]}, "from": shares["from"],
+        "to": shares["to"], "resolution_s": 10.0, "left_out": 0, "fields": shares["fields"], "cells": shares["cells"], "before": null});
+    let mut picture = picture(&shares);
+    picture.paths = Some(read::<Paths>(paths.to_string().as_bytes()).unwrap());
+    is(
+        &shown(&picture, &options(Metric::Dscp, 80)),
+        "\
+class changed in %: size × dscp
+history in /var/lib/llama, collector at http://127.0.0.1:5000
+2024-02-29 12:30:00 – 12:30:10 UTC, interval 10.0 s
+2 paths: 500 sent, 30 lost (6.0 %)
+probers: 2 sound
+
+size \\ dscp  EF (46)
+1400 B          25.0
+0 not changed, as far as can be told
+
+worst of 9 paths
+path                      kind            sent  lost    loss  rtt p50  p99  los…
+192.0.2.3 → 198.51.100.2  tcp-syn          500   500   100 %        –    –     …
+  480 refused, 20 no answer
+192.0.2.1 → 198.51.100.2  EF (46) 1400 B   500    30   6.0 %        –    –     …
+  20 too big (MTU 1280), 10 no answer (4 there), 120 of EF (46) arrived as 0
+  (forward)
+192.0.2.1 → 198.51.100.3  AF21 (18)        500     0     0 %        –    –     …
+  2 of AF21 (18) arrived as another class (forward)
+192.0.2.1 → 198.51.100.4                   500     1  0.20 %        –    –     …
 ",
     );
 }

@@ -32,7 +32,7 @@ fn lateness(figures: &Figures) -> f64 {
 }
 
 /// What paths can be ordered by, worst first.
-const ORDERS: [(&str, Badness); 7] = [
+const ORDERS: [(&str, Badness); 8] = [
     ("loss", |f| (f.counts.loss_percent(), f.counts.unanswered() as f64)),
     ("lost", |f| (f.counts.unanswered() as f64, f.counts.loss_percent())),
     ("rtt_mean", |f| (f.rtt.map_or(f64::NAN, |rtt| rtt.mean), 0.0)),
@@ -40,6 +40,7 @@ const ORDERS: [(&str, Badness); 7] = [
     ("rtt_p99", |f| (f.percentiles().map_or(f64::NAN, |p| p.p99 as f64), 0.0)),
     ("ipdv", |f| (f.ipdv.map_or(f64::NAN, |ipdv| ipdv.mean), 0.0)),
     ("lateness", |f| (lateness(f), 0.0)),
+    ("dscp_changed", |f| (f.counts.dscp_changed_percent().unwrap_or(f64::NAN), f.counts.loss_percent())),
 ];
 
 /// The worse one first; what was not measured last.

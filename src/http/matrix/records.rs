@@ -3,11 +3,12 @@
 //! `docs/api.md` documents them. Read [`FIELDS`].
 
 use crate::matrix::{Answer, Figures};
+use crate::probe::shape::Dscp;
 use crate::sink::rfc3339;
 use serde_json::Value;
 
 /// The columns of figures, in their order.
-pub(super) const FIELDS: [&str; 31] = [
+pub(super) const FIELDS: [&str; 50] = [
     "summaries",
     "suspects",
     "sent",
@@ -39,6 +40,25 @@ pub(super) const FIELDS: [&str; 31] = [
     "flows",
     "flows_with_loss",
     "dscp_changed",
+    "syn_acks",
+    "resets",
+    "corrupted",
+    "refused",
+    "prohibited",
+    "time_exceeded",
+    "too_big",
+    "unreachable",
+    "class_reports",
+    "dscp_changed_forward",
+    "dscp_changed_reverse",
+    "dscp_changed_either",
+    "ecn_marked_forward",
+    "ecn_marked_reverse",
+    "dscp_changed_percent",
+    "dscp_seen_forward",
+    "dscp_seen_reverse",
+    "dscp_seen_either",
+    "mtu",
 ];
 
 /// Milliseconds to the nanosecond; null where nothing was measured.
@@ -48,7 +68,8 @@ pub(super) fn ms(ns: Option<f64>) -> Value {
 
 /// The values of [`FIELDS`].
 pub(super) fn values(figures: &Figures) -> [Value; FIELDS.len()] {
-    let counts = &figures.counts;
+    let (counts, seen) = (&figures.counts, &figures.seen);
+    let class = |seen: Option<Dscp>| seen.map(|dscp| dscp.0).into();
     let whole = |ns: Option<i64>| ms(ns.map(|ns| ns as f64));
     let percentiles = figures.percentiles();
     let percentile = |of: fn(&crate::matrix::Percentiles) -> i64| whole(percentiles.as_ref().map(of));
@@ -84,6 +105,25 @@ pub(super) fn values(figures: &Figures) -> [Value; FIELDS.len()] {
         figures.flows.into(),
         figures.flows_with_loss.into(),
         (counts.dscp_changed_forward + counts.dscp_changed_reverse + counts.dscp_changed_either).into(),
+        counts.syn_acks.into(),
+        counts.resets.into(),
+        counts.corrupted.into(),
+        counts.refused.into(),
+        counts.prohibited.into(),
+        counts.time_exceeded.into(),
+        counts.too_big.into(),
+        counts.unreachable.into(),
+        counts.class_reports.into(),
+        counts.dscp_changed_forward.into(),
+        counts.dscp_changed_reverse.into(),
+        counts.dscp_changed_either.into(),
+        counts.ecn_marked_forward.into(),
+        counts.ecn_marked_reverse.into(),
+        counts.dscp_changed_percent().into(),
+        class(seen.dscp_forward),
+        class(seen.dscp_reverse),
+        class(seen.dscp_either),
+        seen.mtu.into(),
     ]
 }
 

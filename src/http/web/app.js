@@ -3,7 +3,7 @@
 
 import { Refused, ask, objects, whereOf, windowOf } from './api.js';
 import { $, announce, el, fill } from './dom.js';
-import { between, clock, count, instant, iso, percent, shown, span } from './format.js';
+import { between, classesOf, clock, count, instant, iso, kindsOf, percent, shown, span } from './format.js';
 import { controls, showControls } from './controls.js';
 import { Matrix } from './matrix.js';
 import { build, facts, reasonsOf } from './panel.js';
@@ -34,6 +34,16 @@ function timelineOf() {
   let to = view.end ?? (view.at === null ? newest : pinned && view.at <= pinned && view.at > pinned - length ? pinned : Math.min(newest, view.at + length / 2));
   if (view.at !== null && view.end === null) { if (view.at > newest - length) to = Math.max(to, Math.min(newest, pinned ?? newest)); pinned = to; } else pinned = to;
   return { from: to - length, to };
+}
+
+const keyOf = (name) => extent?.keys?.find((key) => key.name === name);
+const several = (name) => keyOf(name)?.count > 1;
+
+/// The class of a cell; null where several may be joined in it.
+function classOf(row, column) {
+  const { rows, columns } = axes(), chosen = view.where.filter(([key]) => key === 'dscp'), all = keyOf('dscp');
+  const dscp = rows === 'dscp' ? row : columns === 'dscp' ? column : chosen.length === 1 ? chosen[0][1] : all?.count === 1 ? all.values[0] : null;
+  return dscp === null || dscp === '' ? null : Number(dscp);
 }
 
 // ---------------------------------------------------------------- the view
@@ -154,7 +164,7 @@ function loadTimeline(always, gentle) {
 
 function loadPanel(params, gentle) {
   const what = JSON.stringify([view.row, view.column, view.path, view.flow, drilled() ? 0 : view.tab]);
-  const ctx = { view, axes: axes(), timeline: timelineOf(), window: params, shown: shownWindow(), probers, interval, health: endpoints.has('/api/v1/health'), pick: (at) => go({ at: at >= newest ? null : at }) };
+  const ctx = { view, axes: axes(), timeline: timelineOf(), window: params, shown: shownWindow(), probers, interval, health: endpoints.has('/api/v1/health'), variants: several('dscp') || several('size'), classOf, pick: (at) => go({ at: at >= newest ? null : at }) };
   const panel = $('panel');
   if (what !== panelFor) {
     panel.setAttribute('aria-busy', 'true');
@@ -258,7 +268,7 @@ function legend() {
   const none = sign((c) => { c.fillStyle = colours.dim; c.fillRect(12, 10, 5, 5); });
   const silent = sign((c) => { c.fillStyle = colours.silent; c.fillRect(0, 0, 28, 24); c.fillStyle = colours.card; c.font = '20px system-ui'; c.textAlign = 'center'; c.fillText('×', 14, 18); });
   fill($('legend'), el('span', { class: 'steps' }, steps), el('span', { class: 'sign' }, suspect, 'suspect'), el('span', { class: 'sign' }, none, 'no data'),
-    painted.metric.kind === 'delay' ? el('span', { class: 'sign' }, silent, 'no reply') : null, answer.before ? el('span', { class: 'sign' }, 'blue: better, orange: worse') : null);
+    painted.metric.kind === 'loss' ? null : el('span', { class: 'sign' }, silent, painted.none), answer.before ? el('span', { class: 'sign' }, 'blue: better, orange: worse') : null);
   $('legend').setAttribute('aria-label', `Colours: ${painted.legend.map(([, label]) => label).join(', ')}; hatched: suspect; a dot: no data`);
 }
 
@@ -285,7 +295,7 @@ const words = (r, c) => {
   const data = matrix.data, cell = matrix.cell(r, c), name = `${shown(data.rowKey, data.rows[r])} to ${shown(data.columnKey, data.columns[c])}`;
   if (!cell) return `${name}: no data`;
   const f = objects(answer.fields, [cell])[0];
-  return `${name}: ${painted.metric.name} ${painted.text(cell)}${painted.metric.kind === 'loss' ? '' : `, loss ${percent(f.loss_percent)}`}, ${f.lost} of ${f.sent} lost, ${f.flows_with_loss} of ${f.flows} flows with loss${f.suspects ? ', suspect' : ''}`;
+  return `${name}: ${painted.metric.name} ${painted.text(cell)}${painted.metric.kind === 'loss' ? '' : `, loss ${percent(f.loss_percent)}`}, ${f.lost} of ${f.sent} lost${f.lost ? ` (${kindsOf(f).join('; ')})` : ''}, ${f.dscp_changed ? `${classesOf(f, classOf(data.rows[r], data.columns[c])).join('; ')}, ` : ''}${f.flows_with_loss} of ${f.flows} flows with loss${f.suspects ? ', suspect' : ''}`;
 };
 
 /// The numbers beside the pointer or the focused cell.
@@ -298,7 +308,7 @@ function look(cell, rect, at) {
   else {
     const f = objects(answer.fields, [cell])[0], suspects = probers.filter((p) => p.suspects > 0 && (data.rowKey !== 'src_ip' || p.src_ip === data.rows[r]));
     const change = answer.before ? el('span', { class: 'warn' }, `${painted.metric.name} ${painted.text(cell)}`) : null;
-    fill(tip, title, change, facts(f, f.suspects ? [...new Set(suspects.flatMap(reasonsOf))] : []), el('small', null, `${f.paths} path${f.paths === 1 ? '' : 's'} · Enter or click opens`));
+    fill(tip, title, change, facts(f, f.suspects ? [...new Set(suspects.flatMap(reasonsOf))] : [], classOf(data.rows[r], data.columns[c])), el('small', null, `${f.paths} path${f.paths === 1 ? '' : 's'} · Enter or click opens`));
   }
   tip.hidden = false;
   const box = matrix.box.getBoundingClientRect(), own = tip.getBoundingClientRect();
@@ -344,7 +354,7 @@ controls({
     const to = timelineOf().to + by * rangeOf() * 500;
     go({ end: to >= newest ? null : to, at: view.at === null && to < newest ? newest : view.at });
   },
-  values: (key) => extent?.keys.find((one) => one.name === key)?.values ?? [],
+  values: (key) => keyOf(key)?.values ?? [],
   live: () => go(view.at === null ? { at: newest } : { at: null, end: null }),
   table: (on) => {
     $('table').hidden = !on;

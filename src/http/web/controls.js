@@ -7,7 +7,7 @@ import { METRIC_NAMES, RANGES } from './view.js';
 
 const AGAINST = [[0, 'now only'], [3600, 'with an hour ago'], [86400, 'with yesterday']];
 const WINDOWS = [60, 300, 900, 3600, 21600, 86400];
-const QUICK = ['dscp', 'method', 'group'];
+const QUICK = ['dscp', 'size', 'method', 'group'];
 
 /// Shows the view in the controls.
 export function showControls(view, extent, axes, { interval, range, step }) {

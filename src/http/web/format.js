@@ -48,18 +48,21 @@ export function between(from, to) {
   return `${name(from)} – ${day(from) === day(to) ? clock(to) : name(to)} UTC`;
 }
 
-const CLASSES = { 0: 'default', 8: 'CS1', 16: 'CS2', 24: 'CS3', 32: 'CS4', 40: 'CS5', 48: 'CS6', 56: 'CS7', 46: 'EF', 44: 'VA', 10: 'AF11', 12: 'AF12', 14: 'AF13', 18: 'AF21', 20: 'AF22', 22: 'AF23', 26: 'AF31', 28: 'AF32', 30: 'AF33', 34: 'AF41', 36: 'AF42', 38: 'AF43' };
-export const dscpName = (dscp) => (CLASSES[dscp] ? `${dscp} ${CLASSES[dscp]}` : String(dscp));
+const CLASSES = { 8: 'CS1', 16: 'CS2', 24: 'CS3', 32: 'CS4', 40: 'CS5', 48: 'CS6', 56: 'CS7', 46: 'EF', 44: 'VA', 10: 'AF11', 12: 'AF12', 14: 'AF13', 18: 'AF21', 20: 'AF22', 22: 'AF23', 26: 'AF31', 28: 'AF32', 30: 'AF33', 34: 'AF41', 36: 'AF42', 38: 'AF43' };
+/// A class as `llama ping` says it: `EF (46)`, `0`, `3`.
+export const dscpName = (dscp) => (CLASSES[dscp] ? `${CLASSES[dscp]} (${dscp})` : String(dscp));
+/// The same where nothing else says that it is a class.
+export const className = (dscp) => (CLASSES[dscp] ? dscpName(dscp) : `class ${dscp}`);
 
-const METHODS = { udp: 'STAMP (udp)', llama: 'LLAMA', 'llama-python': 'LLAMA, Python' };
+const METHODS = { udp: 'STAMP (udp)', llama: 'LLAMA', 'llama-python': 'LLAMA, Python', 'tcp-syn': 'TCP SYN', icmp: 'ICMP echo' };
 
 /// A key's value as shown: an empty one is said, not left blank.
 export function shown(key, value) {
   if (value === '') return '(none)';
-  return key === 'dscp' ? dscpName(value) : key === 'method' ? METHODS[value] ?? value : value;
+  return key === 'dscp' ? dscpName(value) : key === 'size' ? `${value} B` : key === 'method' ? METHODS[value] ?? value : value;
 }
 
-const KEYS = { src_ip: 'source address', dst_ip: 'destination address', dscp: 'class (DSCP)' };
+const KEYS = { src_ip: 'source address', dst_ip: 'destination address', dscp: 'class (DSCP)', size: 'size of a probe' };
 export const keyName = (key) => KEYS[key] ?? key;
 
 export const REASONS = {
@@ -69,3 +72,32 @@ export const REASONS = {
   clock_step: 'its clock stepped',
   tally_dropped: 'counts of a worker were dropped',
 };
+
+/// What came of the probes that are counted as lost, one text per kind, what is not zero: `12 refused`, `3 too big (MTU 1400)`.
+export function kindsOf(f) {
+  const told = [
+    [f.refused, 'refused'], [f.prohibited, 'prohibited'], [f.time_exceeded, 'hop limit reached'],
+    [f.too_big, `too big${f.mtu ? ` (MTU ${f.mtu})` : ''}`], [f.corrupted, 'corrupted'], [f.unreachable, 'unreachable'],
+  ].filter(([n]) => n > 0);
+  const silent = f.lost - told.reduce((sum, [n]) => sum + n, 0), unknown = silent - f.lost_forward - f.lost_reverse;
+  const where = unknown === silent ? [] : [[f.lost_forward, 'there'], [f.lost_reverse, 'back'], [unknown, 'unknown']].filter(([n]) => n > 0);
+  return [...told.map(([n, what]) => `${count(n)} ${what}`),
+    ...(silent > 0 ? [`${count(silent)} no answer${where.length ? `: ${where.map(([n, way]) => `${count(n)} ${way}`).join(', ')}` : ''}`] : [])];
+}
+
+/// The same in short, without what had no answer: `refused, too big (MTU 1400)`.
+export const kindNames = (f) => kindsOf({ ...f, lost: 0 }).map((text) => text.replace(/^\S+ /, '')).join(', ');
+
+/// What became of the class on its way, a text per way: `EF (46) arrived as 0 (forward), 120 of 480`. `asked` is null where
+/// several classes are joined.
+export function classesOf(f, asked) {
+  const name = asked == null ? 'class' : dscpName(asked), as = (seen) => (seen == null ? 'another class' : dscpName(seen));
+  const replied = f.sent - f.lost, errors = (f.refused ?? 0) + (f.prohibited ?? 0) + (f.time_exceeded ?? 0) + (f.too_big ?? 0) + (f.unreachable ?? 0);
+  const line = (changed, verb, seen, way, told) => (changed > 0 ? [`${name} ${verb} as ${as(seen)} (${way}), ${count(changed)} of ${count(Math.max(changed, told))}`] : []);
+  return [...line(f.dscp_changed_forward, 'arrived', f.dscp_seen_forward, 'forward', (f.class_reports ?? 0) + errors),
+    ...line(f.dscp_changed_reverse, 'came back', f.dscp_seen_reverse, 'reverse', replied),
+    ...line(f.dscp_changed_either, 'came back', f.dscp_seen_either, 'way unknown', replied)];
+}
+
+/// Counts by way, those that are not zero: `12 there · 3 back`.
+export const ways = (there, back) => [[there, 'there'], [back, 'back']].filter(([n]) => n > 0).map(([n, way]) => `${count(n)} ${way}`).join(' · ');

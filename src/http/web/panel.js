@@ -4,7 +4,7 @@
 import { ask, objects, whereOf } from './api.js';
 import { histogram, timeChart } from './chart.js';
 import { el, oneLine } from './dom.js';
-import { REASONS, clock, count, dscpName, instant, iso, keyName, ms, percent, shown } from './format.js';
+import { REASONS, className, classesOf, clock, count, dscpName, instant, iso, keyName, kindNames, kindsOf, ms, percent, shown, ways } from './format.js';
 import { METRICS, lossColour } from './scale.js';
 import { POINTS, link } from './view.js';
 
@@ -39,20 +39,14 @@ function directions(one) {
   return known ? `${count(one.lost_forward)} → · ← ${count(one.lost_reverse)}` : 'unknown';
 }
 
-/// Where probes were lost, as far as it is known.
-function lostWhere(lost, there, back) {
-  const unknown = lost - there - back;
-  if (!lost) return 'none';
-  if (unknown === lost) return 'direction unknown';
-  return `${count(there)} on the way there, ${count(back)} back${unknown > 0 ? `, ${count(unknown)} unknown` : ''}`;
-}
+const lines = (texts, kind = 'line') => texts.map((text) => el('span', { class: kind }, text));
 
-/// The numbers of a window, as a list of terms.
-export function facts(f, reasons = []) {
+/// The numbers of a window, as a list of terms; `asked` is the class, where there is but one.
+export function facts(f, reasons = [], asked = null) {
   const bound = f.percentiles === 'bound', items = [];
-  const add = (name, ...value) => items.push(el('div', null, el('dt', null, name), el('dd', null, ...value)));
+  const add = (name, ...value) => items.push(el('div', null, el('dt', null, name), el('dd', null, ...value.flat())));
   add('loss', percent(f.loss_percent), el('small', null, ` ${count(f.lost)} of ${count(f.sent)}`));
-  if (f.lost) add('lost', lostWhere(f.lost, f.lost_forward, f.lost_reverse));
+  if (f.lost) add('lost', lines(kindsOf(f)));
   if (f.rtt_mean_ms == null) add('RTT', 'nothing came back');
   else {
     add('RTT p50', ms(f.rtt_p50_ms, bound));
@@ -62,9 +56,19 @@ export function facts(f, reasons = []) {
     if (f.owd_forward_mean_ms != null) add('one way there · back', `${ms(f.owd_forward_mean_ms)} · ${ms(f.owd_reverse_mean_ms)}`);
   }
   if (f.flows) add('flows with loss', `${count(f.flows_with_loss)} of ${count(f.flows)}`);
-  for (const [name, text] of [['late', 'late replies'], ['duplicates', 'duplicates'], ['reordered', 'reordered'], ['dscp_changed', 'DSCP changed']]) if (f[name]) add(text, count(f[name]));
+  for (const [name, text] of [['late', 'late replies'], ['duplicates', 'duplicates'], ['reordered', 'reordered']]) if (f[name]) add(text, count(f[name]));
+  if (f.syn_acks || f.resets) add('TCP answers', [[f.syn_acks, 'SYN-ACK'], [f.resets, 'RST']].filter(([n]) => n > 0).map(([n, what]) => `${count(n)} ${what}`).join(' · '));
+  if (f.dscp_changed) add('class changed', lines(classesOf(f, asked), 'line warn'));
+  if (f.ecn_marked_forward || f.ecn_marked_reverse) add('congestion marks (ECN)', ways(f.ecn_marked_forward, f.ecn_marked_reverse));
   if (f.suspects) add('suspect', el('span', { class: 'warn' }, `${count(f.suspects)} of ${count(f.summaries)} summaries${reasons.length ? `: ${reasons.join('; ')}` : ''}`));
   return el('dl', { class: 'facts' }, items);
+}
+
+/// Where probes of a flow were lost, as far as it is known.
+function lostWhere(lost, there, back) {
+  const unknown = lost - there - back;
+  if (unknown === lost) return 'direction unknown';
+  return `${ways(there, back)}${unknown > 0 ? ` · ${count(unknown)} unknown` : ''}`;
 }
 
 /// The reasons of a prober, in words.
@@ -80,7 +84,7 @@ function head(view, crumbs, title, sub) {
 }
 
 /// A part of the panel: what is asked for and how it is drawn. `ctx`: {view, axes, timeline {from, to}, window [params],
-/// shown {from, to}, probers, pick}.
+/// shown {from, to}, probers, pick, variants (whether there are several classes or sizes), classOf(row, column)}.
 export async function build(ctx, signal) {
   const { view } = ctx;
   if (view.flow) return flow(ctx, signal);
@@ -109,10 +113,16 @@ function distribution(f) {
   return [el('h3', null, 'Round trips of this window'), histogram(f.rtt_histogram ?? [], [[f.rtt_p50_ms, `${bound}p50`], [f.rtt_p99_ms, `${bound}p99`]], 'Histogram of round trips')];
 }
 
+/// What is to be said of a row beside its numbers: the kind of its loss, a class that was changed.
+function remark(f, asked) {
+  const text = [kindNames(f), ...classesOf(f, asked)].filter(Boolean).join(' · ');
+  return text ? el('small', { class: 'warn' }, text) : null;
+}
+
 function pathRows(ctx, list) {
   const { view } = ctx;
   return list.map((p) => el('tr', { title: tagsOf(p.tags), class: p.suspects > 0 ? 'suspect' : null },
-    el('td', { class: 'wide' }, el('a', { href: link(view, { path: p.id, flow: null }), 'data-key': `path ${p.id}` }, `${p.src_ip} → ${p.dst_ip}`), el('small', null, `${p.group ? `${oneLine(p.group)} · ` : ''}${shown('method', p.method)} · ${dscpName(p.dscp)}${p.size ? ` · ${p.size} B` : ''}`)),
+    el('td', { class: 'wide' }, el('a', { href: link(view, { path: p.id, flow: null }), 'data-key': `path ${p.id}` }, `${p.src_ip} → ${p.dst_ip}`), el('small', null, `${p.group ? `${oneLine(p.group)} · ` : ''}${shown('method', p.method)} · ${className(p.dscp)}${p.size ? ` · ${shown('size', p.size)}` : ''}`), remark(p, p.dscp)),
     loss(p.loss_percent), number(ms(p.rtt_p50_ms, p.percentiles === 'bound')), number(ms(p.rtt_p99_ms, p.percentiles === 'bound')),
     number(p.flows ? `${count(p.flows_with_loss)}/${count(p.flows)}` : '–')));
 }
@@ -122,7 +132,7 @@ function flowRows(ctx, list, both) {
   const port = (end) => end.slice(end.lastIndexOf(':') + 1);
   return list.map((f) => el('tr', { title: tagsOf(f.tags) },
     el('td', { class: 'wide' }, el('a', { href: link(ctx.view, { path: f.path, flow: { source: f.source, target: f.target, dscp: f.dscp } }), 'data-key': `flow ${f.path} ${f.source} ${f.target} ${f.dscp}` }, both ? `${f.source} → ${f.target}` : `port ${port(f.source)}`),
-      el('small', null, both ? `${f.group ? `${oneLine(f.group)} · ` : ''}${dscpName(f.dscp)}` : `→ ${f.target} · ${dscpName(f.dscp)}`)),
+      el('small', null, both ? `${f.group ? `${oneLine(f.group)} · ` : ''}${className(f.dscp)}` : `→ ${f.target} · ${className(f.dscp)}`), f.dscp_changed_forward || f.dscp_changed_reverse ? el('small', { class: 'warn' }, `class changed: ${ways(f.dscp_changed_forward, f.dscp_changed_reverse)}`) : null),
     loss(f.loss_percent), number(`${count(f.lost)}/${count(f.sent)}`), number(directions(f)), number(ms(f.rtt_ms?.mean)), number(ms(f.rtt_ms?.max))));
 }
 const FLOW_HEADS = [['flow', null, true], ['loss', '100 · lost / sent'], ['lost', 'lost / sent'], ['there · back', 'lost on the way there and on the way back, where known'], ['mean', 'round-trip time'], ['max', 'round-trip time']];
@@ -134,7 +144,7 @@ async function worstPaths(ctx, signal) {
   const { order, name } = METRICS[ctx.view.metric];
   const answer = await ask('matrix/paths', [['order', order], ['limit', LISTED], ...ctx.window, ...whereOf(ctx.view.where)], signal);
   const list = objects(answer.fields, answer.paths);
-  return [el('p', { class: 'sub' }, `Paths by ${order === 'loss' ? 'loss' : name}, worst first`),
+  return [el('p', { class: 'sub' }, `Paths by ${order === 'loss' ? 'loss' : name.replace(/^[A-Z](?=[a-z])/, (c) => c.toLowerCase())}, worst first`),
     list.length ? table('Worst paths', PATH_HEADS, pathRows(ctx, list)) : nothing('paths'), more(list.length, answer.total, 'paths')];
 }
 
@@ -166,16 +176,34 @@ async function probers(ctx, signal) {
   return parts;
 }
 
+const VARIANT_HEADS = [['class, size', null, true], ['loss', '100 · lost / sent'], ['p50', 'round-trip time'], ['p99', 'round-trip time']];
+
+/// Classes and sizes side by side, where there are several: rows of a matrix of both.
+function variants(ctx, answer) {
+  const keys = (f) => [answer.rows.values[f.row], answer.columns.values[f.column]];
+  const list = answer ? objects(answer.fields, answer.cells) : [];
+  if (list.length < 2) return [];
+  const rows = list.map((f) => {
+    const [dscp, size] = keys(f), terms = [['dscp', dscp, answer.rows], ['size', size, answer.columns]].filter(([, , axis]) => axis.values.length > 1).map(([key, value]) => [key, value]);
+    const name = [shown('dscp', dscp), size === '' ? null : shown('size', size)].filter(Boolean).join(' · ');
+    return el('tr', { class: f.suspects > 0 ? 'suspect' : null },
+      el('td', { class: 'wide' }, el('a', { href: link(ctx.view, { where: [...ctx.view.where.filter(([key]) => !terms.some(([own]) => own === key)), ...terms] }), 'data-key': `variant ${name}`, title: 'show only these' }, name), remark(f, dscp)),
+      loss(f.loss_percent), number(ms(f.rtt_p50_ms, f.percentiles === 'bound')), number(ms(f.rtt_p99_ms, f.percentiles === 'bound')));
+  });
+  return [el('h3', null, 'Classes and sizes'), table('Classes and sizes', VARIANT_HEADS, rows)];
+}
+
 async function cell(ctx, signal) {
   const { view } = ctx, { rows, columns } = ctx.axes, where = whereOf(view.where, { [rows]: view.row, [columns]: view.column });
-  const [over, now, answer] = await Promise.all([series(ctx, where, signal), total(ctx, where, signal),
-    ask('matrix/paths', [['order', METRICS[view.metric].order], ['limit', LISTED], ...ctx.window, ...where], signal)]);
+  const [over, now, answer, kinds] = await Promise.all([series(ctx, where, signal), total(ctx, where, signal),
+    ask('matrix/paths', [['order', METRICS[view.metric].order], ['limit', LISTED], ...ctx.window, ...where], signal),
+    ctx.variants && ask('matrix', [['rows', 'dscp'], ['columns', 'size'], ...ctx.window, ...where], signal)]);
   const list = objects(answer.fields, answer.paths);
   const name = `${oneLine(shown(rows, view.row))} → ${oneLine(shown(columns, view.column))}`;
   const crumbs = [crumb(link(view, { row: null, column: null }), 'Fleet', 'fleet'), crumb(null, name)];
   if (!list.length && !over.points.length) return [...head(view, crumbs, name, `${keyName(rows)} → ${keyName(columns)}`), nothing('paths between these two')];
   return [...head(view, crumbs, name, `${keyName(rows)} → ${keyName(columns)} · ${count(answer.total)} path${answer.total === 1 ? '' : 's'}`),
-    list.length ? facts(now.total, suspectReasons(ctx, list)) : nothing('paths between these two'), chart(ctx, over, name), list.length ? distribution(now.total) : [],
+    list.length ? facts(now.total, suspectReasons(ctx, list), ctx.classOf(view.row, view.column)) : nothing('paths between these two'), variants(ctx, kinds), chart(ctx, over, name), list.length ? distribution(now.total) : [],
     el('h3', null, 'Paths'), list.length ? table('Paths', PATH_HEADS, pathRows(ctx, list)) : nothing('paths'), more(list.length, answer.total, 'paths')];
 }
 
@@ -194,9 +222,9 @@ async function path(ctx, signal) {
   const [one] = objects(own.fields, own.paths), name = one ? `${one.src_ip} → ${one.dst_ip}` : `path ${view.path}`;
   const crumbs = [...above(view, ctx), crumb(null, name)];
   if (!one) return [...head(view, crumbs, name), nothing('measurement of this path'), over.points.length ? chart(ctx, over, name) : []];
-  return [...head(view, crumbs, name, `${one.group ? `${oneLine(one.group)} · ` : ''}${shown('method', one.method)} · class ${dscpName(one.dscp)}`),
+  return [...head(view, crumbs, name, `${one.group ? `${oneLine(one.group)} · ` : ''}${shown('method', one.method)} · class ${dscpName(one.dscp)}${one.size ? ` · ${shown('size', one.size)}` : ''}`),
     el('ul', { class: 'tags', 'aria-label': 'Tags' }, Object.entries(one.tags ?? {}).map(([key, value]) => el('li', null, el('b', null, key), ` ${shown(key, value)}`))),
-    facts(now.total, suspectReasons(ctx, [one])), chart(ctx, over, name), distribution(now.total), el('h3', null, 'Flows'),
+    facts(now.total, suspectReasons(ctx, [one]), one.dscp), chart(ctx, over, name), distribution(now.total), el('h3', null, 'Flows'),
     answer.flows.length ? table('Flows', FLOW_HEADS, flowRows(ctx, answer.flows, false)) : nothing('flows'), more(answer.flows.length, answer.total, 'flows'),
     one.flows > answer.total ? el('p', { class: 'quiet' }, `Of this path's ${count(one.flows)} flows the worst of each interval are kept.`) : null];
 }
@@ -217,7 +245,8 @@ async function flow(ctx, signal) {
   const item = (name, value) => el('div', null, el('dt', null, name), el('dd', null, value));
   return [...title,
     el('dl', { class: 'facts' }, item('loss', `${percent(lossPercent)}  ${count(sum('lost'))} of ${count(sum('sent'))}`),
-      item('lost', lostWhere(sum('lost'), sum('lost_forward'), sum('lost_reverse'))),
+      sum('lost') ? item('lost', lostWhere(sum('lost'), sum('lost_forward'), sum('lost_reverse'))) : null,
+      sum('dscp_changed_forward') + sum('dscp_changed_reverse') ? item('class changed', el('span', { class: 'warn' }, ways(sum('dscp_changed_forward'), sum('dscp_changed_reverse')))) : null,
       samples ? item('RTT min · mean · max', `${ms(Math.min(...came.map((p) => p.rtt_ms.min)))} · ${ms(came.reduce((n, p) => n + p.rtt_ms.mean * p.rtt_ms.samples, 0) / samples)} · ${ms(Math.max(...came.map((p) => p.rtt_ms.max)))}`) : null,
       item('intervals', count(points.length))),
     el('h3', null, 'Over time'),

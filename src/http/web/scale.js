@@ -10,7 +10,7 @@ export const METRICS = {
   rtt_p99: { name: 'RTT p99', field: 'rtt_p99_ms', kind: 'delay', order: 'rtt_p99', percentile: true },
   rtt_max: { name: 'RTT max', field: 'rtt_max_ms', kind: 'delay', order: 'rtt_p99' },
   ipdv: { name: 'IPDV mean', field: 'ipdv_mean_ms', kind: 'delay', order: 'ipdv' },
-  dscp: { name: 'DSCP changed', field: 'dscp_changed', kind: 'count', order: 'loss' },
+  dscp: { name: 'Class changed', field: 'dscp_changed_percent', kind: 'share', order: 'dscp_changed', counts: 'dscp_changed' },
 };
 
 const COLOURS = {
@@ -66,35 +66,40 @@ function thresholds(low, largest) {
 }
 
 /// A text for a threshold of delays, short.
-const short = (value) => (value >= 1000 ? `${value / 1000} s` : value < 0.1 ? `${Number((value * 1000).toPrecision(3))} µs` : `${value} ms`);
+const short = (value) => (value >= 1000 ? `${value / 1000} s` : value < 0.1 ? `${Number((value * 1000).toPrecision(4))} µs` : `${value} ms`);
+
+/// The smallest value for the legend: rounded down, to as many digits as tell it from the first threshold.
+function below(low, first) {
+  for (let figures = 2; figures < 6; figures += 1) {
+    const unit = 10 ** (Math.floor(Math.log10(low)) + 1 - figures), value = Number((Math.floor(low / unit) * unit).toPrecision(figures));
+    if (value > 0 && value < first && short(value) !== short(first)) return value;
+  }
+  return low;
+}
 
 /// How cells are painted: `value(cell, before)` is a number, null where nothing was measured, or undefined where there is
-/// nothing to compare with; `colour(value)`; `text(cell, before)`; `legend` as [colour, label].
+/// nothing to compare with, and `none` says so; `colour(value)`; `text(cell, before)`; `legend` as [colour, label].
 export function scale(metricName, against, fields, cells, beforeOf) {
   const metric = METRICS[metricName], colours = palette(), at = fields.indexOf(metric.field), bounds = fields.indexOf('percentiles');
   const plain = (cell) => cell[at];
-  const number = { loss: percent, delay: ms, count }[metric.kind];
+  const number = metric.kind === 'delay' ? ms : percent, counts = fields.indexOf(metric.counts), none = metric.kind === 'share' ? 'no answer' : 'no reply';
+  const counted = (cell) => (counts >= 0 && cell[counts] > 0 ? ` (${count(cell[counts])})` : '');
   const bound = (cell) => metric.percentile && cell[bounds] === 'bound';
   if (!against) {
-    const text = (cell) => (plain(cell) == null ? 'no reply' : number(plain(cell), bound(cell)));
-    if (metric.kind === 'loss') {
+    const text = (cell) => (plain(cell) == null ? none : `${number(plain(cell), bound(cell))}${counted(cell)}`);
+    if (metric.kind !== 'delay') {
       const legend = ['0 %', '> 0 %', '≥ 0.1 %', '≥ 1 %', '≥ 5 %', '100 %'].map((label, i) => [colours.loss[i], label]);
-      return { metric, value: plain, text, colour: (value) => colours.loss[stepAt(LOSS, value)], legend };
-    }
-    if (metric.kind === 'count') {
-      const steps = [1, 10, 100, 1000, 10000];
-      const legend = ['0', '≥ 1', '≥ 10', '≥ 100', '≥ 1000', '≥ 10 000'].map((label, i) => [colours.loss[i], label]);
-      return { metric, value: plain, text, colour: (value) => colours.loss[stepAt(steps, value)], legend };
+      return { metric, none, value: plain, text, colour: (value) => colours.loss[stepAt(LOSS, value)], legend };
     }
     let [low, high] = [Infinity, 0];
     for (const cell of cells) if (cell[at] > 0) { low = Math.min(low, cell[at]); high = Math.max(high, cell[at]); }
     const steps = thresholds(low, high), ramp = spread(colours.value, steps.length + 1);
-    const legend = ramp.map((colour, i) => [colour, i === 0 ? (steps.length ? `< ${short(steps[0])}` : 'all alike') : `≥ ${short(steps[i - 1])}`]);
-    return { metric, value: plain, text, colour: (value) => ramp[stepAt(steps, value)], legend };
+    const legend = ramp.map((colour, i) => [colour, i === 0 ? (steps.length ? `≥ ${short(below(low, steps[0]))}` : 'all alike') : `≥ ${short(steps[i - 1])}`]);
+    return { metric, none, value: plain, text, colour: (value) => ramp[stepAt(steps, value)], legend };
   }
-  const relative = metric.kind === 'delay';
-  const steps = { loss: [-5, -1, -0.1, 0.1, 1, 5], delay: [-50, -20, -5, 5, 20, 50], count: [-1000, -100, -0.5, 0.5, 100, 1000] }[metric.kind];
-  const unit = { loss: ' points', delay: ' %', count: '' }[metric.kind];
+  const relative = metric.kind === 'delay', points = relative ? 'delay' : 'loss';
+  const steps = { loss: [-5, -1, -0.1, 0.1, 1, 5], delay: [-50, -20, -5, 5, 20, 50] }[points];
+  const unit = { loss: ' points', delay: ' %' }[points];
   const value = (cell) => {
     const then = beforeOf(cell);
     if (!then) return undefined;
@@ -103,13 +108,13 @@ export function scale(metricName, against, fields, cells, beforeOf) {
   };
   const text = (cell) => {
     const change = value(cell);
-    if (change === null) return 'no reply';
+    if (change === null) return none;
     if (change === undefined) return 'no data then';
     const size = Math.abs(change);
-    return signed(`${change < 0 ? '-' : ''}${metric.kind === 'count' || size >= 10 ? size.toFixed(0) : size >= 1 || relative ? size.toFixed(1) : size === 0 ? '0' : size.toPrecision(2)}${unit}`, change);
+    return signed(`${change < 0 ? '-' : ''}${size >= 10 ? size.toFixed(0) : size >= 1 || relative ? size.toFixed(1) : size === 0 ? '0' : size.toPrecision(2)}${unit}`, change);
   };
-  const labels = { loss: ['≤ −5', '≤ −1', '≤ −0.1', '± 0.1', '≥ +0.1', '≥ +1', '≥ +5 points'], delay: ['≤ −50', '≤ −20', '≤ −5', '± 5', '≥ +5', '≥ +20', '≥ +50 %'], count: ['≤ −1000', '≤ −100', 'fewer', 'same', 'more', '≥ +100', '≥ +1000'] }[metric.kind];
-  return { metric, value, text, colour: (change) => colours.change[stepAt(steps, change)], legend: labels.map((label, i) => [colours.change[i], label]) };
+  const labels = { loss: ['≤ −5', '≤ −1', '≤ −0.1', '± 0.1', '≥ +0.1', '≥ +1', '≥ +5 points'], delay: ['≤ −50', '≤ −20', '≤ −5', '± 5', '≥ +5', '≥ +20', '≥ +50 %'] }[points];
+  return { metric, none, value, text, colour: (change) => colours.change[stepAt(steps, change)], legend: labels.map((label, i) => [colours.change[i], label]) };
 }
 
 export const LIGHT = '#ffffff';
