@@ -106,7 +106,7 @@ fn join(entries: &[FlowAt]) -> Vec<Joined> {
 pub(super) fn answer(question: Question, shown: &Shown) -> Result<Response, Refusal> {
     let source = shown.source();
     let asked = question.asked;
-    let answer = source.flows(asked.time.window(&source.extent()?), &asked.filter)?;
+    let answer = asked.time.when(&source.extent()?).flows(source, &asked.filter)?;
     let mut flows = join(&answer.value);
     let total = flows.len();
     flows.sort_by(|a, b| worse_first((question.order)(&a.flow), (question.order)(&b.flow)));
