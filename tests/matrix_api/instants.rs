@@ -102,13 +102,17 @@ fn the_history_says_the_same_over_http() {
         let limits = llama::http::server::Limits::default();
         llama::http::server::Server::start(crate::any_port(), router, limits, "test").unwrap()
     };
-    let (a, b) = (shown(Arc::new(history.reader())), shown(memory));
+    let (a, b) = (shown(history.reader()), shown(memory));
     for question in ["?rows=src_ip&columns=dst_ip&before=30", "/paths", "/flows", "/probers", "/paths?at=1709209819"] {
         let of = |server: &llama::http::server::Server| {
             let mut answer = json(server.address(), &format!("/api/v1/matrix{question}"));
             answer.as_object_mut().unwrap().retain(|name, _| !["resolution_s", "from"].contains(&name.as_str()));
             answer["before"]["from"] = json!(null); // begins are known to the millisecond
             answer["before"]["resolution_s"] = json!(null);
+            for list in ["paths", "flows"] {
+                // those that are as bad have no order
+                answer[list].as_array_mut().into_iter().for_each(|list| list.sort_by_key(|one| one.to_string()));
+            }
             answer
         };
         assert_eq!(of(&a), of(&b), "{question}");
@@ -258,7 +262,7 @@ proptest! {
         let exact = ends.iter().map(|(index, more)| index.get(&all).end.0 + more - 1);
         for at in times.iter().map(|time| NEWEST * S - time).chain(exact) {
             check(&*memory, &all, &probers, at)?;
-            check(&history.reader(), &all, &probers, at)?;
+            check(&*history.reader(), &all, &probers, at)?;
         }
         let Extent { newest, interval, .. } = history.reader().extent().expect("an extent");
         prop_assert_eq!(newest, all.iter().map(|s| s.end).max());
