@@ -256,7 +256,7 @@ proptest! {
             (0..).zip(&probers).flat_map(|(number, prober)| measured(number, prober)).collect();
         prop_assume!(!all.is_empty());
         // late data: by a number without a pattern
-        all.sort_by_key(|s| (s.end.0 / S ^ order).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(s.counts.sent as u32));
+        all.sort_by_key(|s| ((s.end.0 / S) ^ order).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(s.counts.sent as u32));
         let directory = tempfile::tempdir().expect("directory");
         let (history, memory) = (stored(directory.path(), &all), Memory::of(all.clone()));
         let exact = ends.iter().map(|(index, more)| index.get(&all).end.0 + more - 1);

@@ -92,6 +92,8 @@ fn join(entries: &[FlowAt]) -> Vec<Joined> {
                 sum.lost += flow.lost;
                 sum.lost_forward += flow.lost_forward;
                 sum.lost_reverse += flow.lost_reverse;
+                sum.dscp_changed_forward += flow.dscp_changed_forward;
+                sum.dscp_changed_reverse += flow.dscp_changed_reverse;
                 sum.rtt = match (sum.rtt, flow.rtt) {
                     (Some(a), Some(b)) => Some(a.joined(&b)),
                     (a, b) => a.or(b),
@@ -165,7 +167,26 @@ struct EntryRecord {
     loss_percent: f64,
     lost_forward: u64,
     lost_reverse: u64,
+    dscp_changed_forward: u64,
+    dscp_changed_reverse: u64,
     rtt_ms: Option<crate::sink::record::ExtremesRecord>,
+}
+
+impl From<FlowAt> for EntryRecord {
+    fn from(FlowAt { end, flow, .. }: FlowAt) -> EntryRecord {
+        let record = FlowRecord::from(&flow);
+        EntryRecord {
+            end: rfc3339(end),
+            sent: record.sent,
+            lost: record.lost,
+            loss_percent: record.loss_percent,
+            lost_forward: record.lost_forward,
+            lost_reverse: record.lost_reverse,
+            dscp_changed_forward: record.dscp_changed_forward,
+            dscp_changed_reverse: record.dscp_changed_reverse,
+            rtt_ms: record.rtt_ms,
+        }
+    }
 }
 
 /// `GET /api/v1/matrix/flow`.
@@ -182,10 +203,8 @@ pub(super) fn answer_one(question: One, shown: &Shown) -> Result<Response, Refus
     }
     let dscp = dscp.0;
     let head = format!(r#"{{{time},"path":"{path}","source":"{source}","target":"{target}","dscp":{dscp},"points":["#);
-    let one = |(position, FlowAt { end, flow, .. }): (usize, FlowAt)| {
-        let FlowRecord { sent, lost, loss_percent, lost_forward, lost_reverse, rtt_ms, .. } = FlowRecord::from(&flow);
-        let entry = EntryRecord { end: rfc3339(end), sent, lost, loss_percent, lost_forward, lost_reverse, rtt_ms };
-        format!("{}{}", if position == 0 { "" } else { "," }, text(&entry)).into_bytes()
+    let one = |(position, entry): (usize, FlowAt)| {
+        format!("{}{}", if position == 0 { "" } else { "," }, text(&EntryRecord::from(entry))).into_bytes()
     };
     let entries = entries.into_iter().enumerate().map(one);
     Ok(json_text(joined(once(head.into_bytes()).chain(entries).chain(once(b"]}".to_vec())))))

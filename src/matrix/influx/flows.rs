@@ -55,7 +55,7 @@ impl InfluxSource {
         condition: &Condition,
     ) -> Result<Answer<Vec<FlowAt>>, SourceError> {
         let fields = FIELDS_AT.into_iter().chain(FIELDS).map(|name| format!("\"{name}\"")).collect::<Vec<_>>();
-        let newest = self.newest_of_each(moment, filter, condition, &fields.join(", "), &|_, cells| {
+        let newest = self.newest_of_each(moment, filter, condition, &fields.join(", "), |_, cells| {
             let [_, _, interval, flows @ ..] = &cells[..] else { return (None, Vec::new()) };
             let interval = interval.float().and_then(|s| Duration::try_from_secs_f64(s).ok());
             (interval, flows_of(flows))

@@ -132,7 +132,7 @@ impl InfluxSource {
         filter: &Filter,
         condition: &Condition,
     ) -> Result<Answer<Vec<PathFigures>>, SourceError> {
-        let newest = self.newest_of_each(moment, filter, condition, &single(), &|columns, cells| {
+        let newest = self.newest_of_each(moment, filter, condition, &single(), |columns, cells| {
             let mut row = Row::default();
             row.take(&Places::of(columns), cells);
             (row.interval(), row)

@@ -46,7 +46,7 @@ impl InfluxSource {
         filter: &Filter,
         condition: &Condition,
         fields: &str,
-        of: &dyn Fn(&[String], Vec<Cell>) -> (Option<Duration>, T),
+        of: impl Fn(&[String], Vec<Cell>) -> (Option<Duration>, T),
     ) -> Result<Vec<Newest<T>>, SourceError> {
         let reach = moment.reach(moment.interval);
         let look_back = u64::try_from(LOOK_BACK.as_nanos()).unwrap_or(u64::MAX);
