@@ -61,6 +61,7 @@ fn main() {
     let reader = history.reader();
     let end = BEGIN + intervals * INTERVAL;
     let last = Window { from: Wall(end - INTERVAL), to: Wall(end) };
+    let now = reader.extent().unwrap().latest().unwrap();
     std::thread::sleep(Duration::from_secs(2)); // the coarser slots of the last interval
     let end_of = history.counters().snapshot();
     let whole_day = |value: f64| value * DAY as f64 / intervals as f64;
@@ -84,13 +85,15 @@ fn main() {
     row("memory of the process", memory("VmRSS"), String::new());
     row("memory of the process, most", memory("VmHWM"), String::new());
     let time = best(5, || {
-        let figures = reader.figures(last, &Filter::all()).unwrap().value;
+        let figures = reader.instant(now, &Filter::all()).unwrap().value;
         assert_eq!(figures.len(), paths.len());
         Grid::of(&figures, &Key::Tag("src".into()), &Key::Tag("dst_metro".into())).cells.len()
     });
-    row("matrix of one interval: figures and grid", milliseconds(time), String::new());
-    let time = best(5, || reader.figures(last, &Filter::all()).unwrap().value.len());
+    row("matrix at one instant: figures and grid", milliseconds(time), String::new());
+    let time = best(5, || reader.instant(now, &Filter::all()).unwrap().value.len());
     row("of these, figures", milliseconds(time), String::new());
+    let time = best(5, || reader.figures(last, &Filter::all()).unwrap().value.len());
+    row("figures of a window of one interval", milliseconds(time), String::new());
     let all = Window { from: Wall(BEGIN), to: Wall(end) };
     let one = Filter { path: Some(PathId::of(&paths[paths.len() / 2])), ..Filter::all() };
     for (what, filter) in [("one path", &one), ("whole fleet", &Filter::all())] {
@@ -98,8 +101,8 @@ fn main() {
             series(&reader, what, level, all, filter, step, &row, &whole_day);
         }
     }
-    let time = best(3, || reader.flows(last, &one).unwrap().value.len());
-    row("flows of one path and interval", milliseconds(time), String::new());
+    let time = best(3, || reader.instant_flows(now, &one).unwrap().value.len());
+    row("flows of one path at an instant", milliseconds(time), String::new());
     // a copy of the file of a running process is what a crash leaves
     let copy = Options { directory: directory.path().join("copy"), ..options.clone() };
     std::fs::create_dir(&copy.directory).unwrap();

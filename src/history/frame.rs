@@ -5,9 +5,10 @@
 
 use super::block::{Block, Blocks, rows};
 use super::catalogue::{Catalogue, Entry, SERIES};
-use super::layout::{BlockTable, CATALOGUE, DIRTY, Kind, Layout, META, PERIODS, TotalTable, table};
+use super::layout::{BlockTable, CATALOGUE, DIRTY, Kind, LENGTHS, Layout, META, PERIODS, TotalTable, table};
 use super::row;
 use super::store::{Store, Trouble, begin};
+use crate::matrix::source::LONGEST;
 use crate::summary::figures::Figures;
 use crate::summary::histogram::{Bucket, Buckets, LARGEST};
 use crate::summary::path_id::PathId;
@@ -238,6 +239,7 @@ pub(super) fn commit(store: &Store, database: &Database, batch: &[Summary]) -> R
     let mut frames: BTreeMap<(u32, u64), BTreeMap<u32, &Summary>> = BTreeMap::new();
     let mut changed = BTreeSet::new();
     let mut newest: Option<&Summary> = None;
+    let mut lengths: BTreeMap<(u64, u32), Length> = BTreeMap::new();
     for summary in batch {
         let end = summary.end.0;
         let timely = end > floor && end <= latest;
@@ -248,6 +250,9 @@ pub(super) fn commit(store: &Store, database: &Database, batch: &[Summary]) -> R
         };
         done.committed += 1;
         frames.entry((source, end)).or_default().insert(series, summary);
+        let length = end.saturating_sub(summary.start.0).min(LONGEST.as_nanos() as u64);
+        let known = lengths.entry((store.layout.level(0).period_of(end), source)).or_default();
+        *known = joined(*known, (length, end, length));
         if newest.is_none_or(|newest| newest.end < summary.end) {
             newest = Some(summary);
         }
@@ -261,6 +266,12 @@ pub(super) fn commit(store: &Store, database: &Database, batch: &[Summary]) -> R
             meta.insert("interval", newest.end.0.saturating_sub(newest.start.0))?;
         }
     }
+    let mut stored = transaction.open_table(LENGTHS)?;
+    for (key, length) in lengths {
+        let before = stored.get(key)?.map_or(Length::default(), |before| before.value());
+        stored.insert(key, joined(before, length))?;
+    }
+    drop(stored);
     if !changed.is_empty() {
         let mut stored = transaction.open_table(CATALOGUE)?;
         for series in &changed {
@@ -282,6 +293,14 @@ pub(super) fn commit(store: &Store, database: &Database, batch: &[Summary]) -> R
     }
     store.counters.commits.fetch_add(1, Relaxed);
     Ok(done)
+}
+
+/// The longest interval, the newest one's end and length.
+type Length = (u64, u64, u64);
+
+fn joined(a: Length, b: Length) -> Length {
+    let (_, end, length) = if b.1 >= a.1 { b } else { a };
+    (a.0.max(b.0), end, length)
 }
 
 fn write(

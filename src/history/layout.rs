@@ -22,6 +22,10 @@ pub(super) const PERIODS: TableDefinition<'_, (u8, u64), (u64, u64, u64, u64)> =
 /// Slots of coarser levels that something finer was written to since they were: level, end, source.
 pub(super) const DIRTY: TableDefinition<'_, (u8, u64, u32), ()> = TableDefinition::new("dirty");
 
+/// How long the intervals of a source are that ended in a period of the first level: period, source; the longest, the
+/// newest one's end and length.
+pub(super) const LENGTHS: TableDefinition<'_, (u64, u32), (u64, u64, u64)> = TableDefinition::new("lengths");
+
 /// What a table of a period holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {

@@ -3,13 +3,16 @@
 //! Responsible for choosing a level that answers in time, and for joining its entries. Not responsible for what stands
 //! where (see `scan.rs`). Every question is answered from one snapshot of the file. Read [`Reader`].
 
-use super::catalogue::{Catalogue, Selected};
+use super::catalogue::{Catalogue, Entry, Selected};
 use super::frame::Total;
 use super::layout::Kind;
 use super::row;
 use super::scan::{Piece, View, Wanted};
 use super::store::{Store, Trouble};
-use crate::matrix::{Answer, Extent, Filter, FlowAt, Level, PathFigures, Point, Source, SourceError, Window};
+use crate::matrix::source::nominal;
+use crate::matrix::{
+    Answer, Extent, Filter, FlowAt, Level, Moment, PathFigures, Point, REACH, Source, SourceError, Window,
+};
 use crate::summary::Path;
 use crate::summary::figures::Figures;
 use crate::summary::path_id::PathId;
@@ -91,12 +94,34 @@ impl Reader {
     fn choose(&self, view: &View<'_>, window: Window, least: u8, per_entry: u64) -> Result<Chosen, Stop> {
         let interval = view.number("interval")?.max(1_000_000);
         let held = |level: u8| view.periods.iter().filter(move |period| period.level == level);
+        let mut entries = 0;
+        for level in self.reaching(view, window.from, least)? {
+            let layout = self.store.layout.level(level);
+            let (from, to) = layout.widened(window.from.0, window.to.0);
+            let oldest = held(level).chain(held(0)).map(|period| period.oldest).min().unwrap_or(to);
+            let newest = held(0).map(|period| period.newest).max().unwrap_or(from);
+            let there = to.min(newest.max(from)).saturating_sub(from.max(oldest.saturating_sub(interval)));
+            let length = if level == 0 { interval } else { layout.resolution };
+            entries = there.div_ceil(length).saturating_mul(per_entry);
+            if entries <= ENTRIES {
+                let resolution = nominal(Duration::from_nanos(length));
+                return Ok(Chosen { level, window: Window { from: Wall(from), to: Wall(to) }, resolution });
+            }
+        }
+        Err(Stop::TooMuch(format!(
+            "{}: about {entries} entries asked for, {ENTRIES} at most; choose a shorter time or fewer paths",
+            self.name()
+        )))
+    }
+
+    /// Levels from `least` on that reach back to an instant, finest first.
+    fn reaching(&self, view: &View<'_>, from: Wall, least: u8) -> Result<Vec<u8>, Stop> {
         let mut reaching = Vec::new();
         let mut floors = Vec::new();
         for level in 0..self.store.layout.0.len() as u8 {
             let floor = view.number(&format!("floor/{level}"))?;
             floors.push((floor, level));
-            if level >= least && floor <= window.from.0 {
+            if level >= least && floor <= from.0 {
                 reaching.push(level);
             }
         }
@@ -106,24 +131,53 @@ impl Reader {
             let farthest = floors.first().map_or(0, |(_, level)| *level);
             reaching.extend(farthest..floors.len() as u8);
         }
-        let mut entries = 0;
-        for level in reaching {
-            let layout = self.store.layout.level(level);
-            let (from, to) = layout.widened(window.from.0, window.to.0);
-            let oldest = held(level).chain(held(0)).map(|period| period.oldest).min().unwrap_or(to);
-            let newest = held(0).map(|period| period.newest).max().unwrap_or(from);
-            let there = to.min(newest.max(from)).saturating_sub(from.max(oldest.saturating_sub(interval)));
-            let length = if level == 0 { interval } else { layout.resolution };
-            entries = there.div_ceil(length).saturating_mul(per_entry);
-            if entries <= ENTRIES {
-                let resolution = Duration::from_nanos(length);
-                return Ok(Chosen { level, window: Window { from: Wall(from), to: Wall(to) }, resolution });
+        Ok(reaching)
+    }
+
+    /// The newest row of each path at an instant; in the order of the series.
+    fn newest<T>(
+        &self,
+        view: &View<'_>,
+        catalogue: &Catalogue,
+        (moment, filter): (Moment, &Filter),
+        of: fn(&[u8]) -> Option<T>,
+    ) -> Result<Vec<Newest<T>>, Stop> {
+        let selected = catalogue.select(filter);
+        let lengths: BTreeMap<u32, u64> =
+            view.lengths(moment.at.0)?.into_iter().map(|(source, (longest, ..))| (source, longest)).collect();
+        let own = |source: u32| {
+            let known = lengths.get(&source).filter(|longest| **longest > 0);
+            known.map_or(moment.interval, |longest| Duration::from_nanos(*longest))
+        };
+        // a level that reaches back for all of them
+        let longest = selected.iter().map(|selected| own(selected.source)).max().unwrap_or(moment.interval);
+        let level = self.reaching(view, moment.reach(longest).from, 0)?.first().copied().unwrap_or(0);
+        let layout = self.store.layout.level(level);
+        let mut found: BTreeMap<u32, Newest<T>> = BTreeMap::new();
+        for Selected { source, series: mut unseen, .. } in selected {
+            let length = own(source);
+            let reach = moment.reach(length);
+            let (from, to) = layout.widened(reach.from.0, reach.to.0);
+            let length = if level == 0 { nominal(length) } else { Duration::from_nanos(layout.resolution) };
+            for piece in view.pieces(source, Piece { level, from, to }).into_iter().rev() {
+                let level = piece.level;
+                view.newest(source, piece, &mut unseen, &mut |end, series, row| {
+                    let Some((value, entry)) = of(row).zip(catalogue.get(series)) else { return };
+                    found.insert(series, Newest { entry: entry.clone(), series, level, end, length, value });
+                })?;
             }
         }
-        Err(Stop::TooMuch(format!(
-            "{}: about {entries} entries asked for, {ENTRIES} at most; choose a shorter time or fewer paths",
-            self.name()
-        )))
+        Ok(newest_of_paths(found))
+    }
+
+    fn few_enough(&self, flows: &[FlowAt]) -> Result<(), Stop> {
+        match flows.len() <= FLOWS {
+            true => Ok(()),
+            false => Err(Stop::TooMuch(format!(
+                "{}: more than {FLOWS} flows asked for; choose a shorter time or fewer paths",
+                self.name()
+            ))),
+        }
     }
 
     /// The coarsest level whose slots fill a step.
@@ -178,6 +232,48 @@ fn by_path(catalogue: &Catalogue, series: BTreeMap<u32, (Figures, u64)>) -> Vec<
     found
 }
 
+/// Adds the flows of a row, unless there are too many already.
+fn add_flows(found: &mut Vec<FlowAt>, catalogue: &Catalogue, (end, series): (u64, u32), bytes: &[u8]) {
+    let Some(entry) = catalogue.get(series).filter(|_| found.len() <= FLOWS) else { return };
+    let flows = row::flows(bytes, &entry.path).unwrap_or_default();
+    found.extend(flows.into_iter().map(|flow| FlowAt { path: entry.path.clone(), end: Wall(end), flow }));
+}
+
+/// The newest row of a series at an instant.
+struct Newest<T> {
+    entry: Arc<Entry>,
+    series: u32,
+    level: u8,
+    end: u64,
+    /// Length of what ended then.
+    length: Duration,
+    value: T,
+}
+
+/// Of several series of one path, whose tags have changed, the one with the newest row.
+fn newest_of_paths<T>(series: BTreeMap<u32, Newest<T>>) -> Vec<Newest<T>> {
+    let mut position: HashMap<PathId, usize> = HashMap::with_capacity(series.len());
+    let mut found: Vec<Newest<T>> = Vec::with_capacity(series.len());
+    for one in series.into_values() {
+        match position.get(&one.entry.id).and_then(|at| found.get_mut(*at)) {
+            Some(known) if known.end <= one.end => *known = one,
+            Some(_) => {}
+            None => {
+                position.insert(one.entry.id, found.len());
+                found.push(one);
+            }
+        }
+    }
+    found
+}
+
+/// The answer that was made of these rows.
+fn answer_at<T, U>(moment: Moment, rows: &[Newest<T>], value: U) -> Answer<U> {
+    let window = moment.window(rows.iter().map(|row| (Wall(row.end), row.length)));
+    let resolution = rows.iter().map(|row| row.length).max().unwrap_or(moment.interval);
+    Answer { value, window, resolution }
+}
+
 /// One step of a series while it is added up, per series or in total.
 struct Steps {
     step: u64,
@@ -226,7 +322,17 @@ impl Source for Reader {
         self.ask(|view, _| {
             let newest = view.periods.iter().filter(|period| period.level == 0).map(|period| period.newest).max();
             let newest = newest.or_else(|| view.periods.iter().map(|period| period.newest).max());
-            let interval = Duration::from_nanos(view.number("interval")?);
+            // sources that are still heard of, and the longest of their intervals
+            let current = newest.map_or(Ok(BTreeMap::new()), |newest| view.lengths(newest))?;
+            let current = current.into_values().filter(|(_, end, length)| {
+                newest.is_some_and(|newest| newest < end.saturating_add(length.saturating_mul(REACH.into())))
+            });
+            let longest = current.map(|(_, _, length)| length).max();
+            let interval = match longest {
+                Some(longest) => longest,
+                None => view.number("interval")?,
+            };
+            let interval = nominal(Duration::from_nanos(interval));
             let level = |(level, layout): (usize, &super::layout::LevelLayout)| {
                 let of_level = view.periods.iter().filter(|period| usize::from(period.level) == level);
                 let resolution = if level == 0 { interval } else { Duration::from_nanos(layout.resolution) };
@@ -291,6 +397,40 @@ impl Source for Reader {
         })
     }
 
+    fn instant(&self, moment: Moment, filter: &Filter) -> Result<Answer<Vec<PathFigures>>, SourceError> {
+        self.ask(|view, catalogue| {
+            let mut rows = self.newest(view, catalogue, (moment, filter), row::figures)?;
+            let of = |row: &mut Newest<Figures>| PathFigures {
+                path: row.entry.path.clone(),
+                figures: std::mem::take(&mut row.value),
+                newest: Wall(row.end),
+            };
+            let figures = rows.iter_mut().map(of).collect();
+            Ok(answer_at(moment, &rows, figures))
+        })
+    }
+
+    fn instant_flows(&self, moment: Moment, filter: &Filter) -> Result<Answer<Vec<FlowAt>>, SourceError> {
+        self.ask(|view, catalogue| {
+            // figures tell which interval is the newest: in it there may be no flows
+            let rows = self.newest(view, catalogue, (moment, filter), |_| Some(()))?;
+            let mut frames: BTreeMap<(u64, u8, u32), Vec<u32>> = BTreeMap::new();
+            for row in &rows {
+                frames.entry((row.end, row.level, row.entry.source)).or_default().push(row.series);
+            }
+            let mut found: Vec<FlowAt> = Vec::new();
+            for ((end, level, source), mut series) in frames {
+                series.sort_unstable();
+                view.flows(source, (level, end), &series, &mut |end, series, bytes| {
+                    add_flows(&mut found, catalogue, (end, series), bytes);
+                    Ok(())
+                })?;
+            }
+            self.few_enough(&found)?;
+            Ok(answer_at(moment, &rows, found))
+        })
+    }
+
     fn series(&self, window: Window, filter: &Filter, step: Duration) -> Result<Answer<Vec<Point>>, SourceError> {
         let step = u64::try_from(step.as_nanos()).unwrap_or(u64::MAX).max(1);
         self.ask(|view, catalogue| {
@@ -331,19 +471,11 @@ impl Source for Reader {
             let mut found: Vec<FlowAt> = Vec::new();
             for selected in &selected {
                 each_row(view, Kind::Flows, selected, chosen.piece(), &mut |end, series, bytes| {
-                    let Some(entry) = catalogue.get(series).filter(|_| found.len() <= FLOWS) else { return Ok(()) };
-                    let flows = row::flows(bytes, &entry.path).unwrap_or_default();
-                    let end = Wall(end);
-                    found.extend(flows.into_iter().map(|flow| FlowAt { path: entry.path.clone(), end, flow }));
+                    add_flows(&mut found, catalogue, (end, series), bytes);
                     Ok(())
                 })?;
             }
-            if found.len() > FLOWS {
-                return Err(Stop::TooMuch(format!(
-                    "{}: more than {FLOWS} flows asked for; choose a shorter time or fewer paths",
-                    self.name()
-                )));
-            }
+            self.few_enough(&found)?;
             found.sort_by_key(|flow| flow.end);
             Ok(chosen.answer(found))
         })

@@ -4,7 +4,7 @@
 //! but its fineness. Read [`evict`].
 
 use super::catalogue::Catalogue;
-use super::layout::{BlockTable, CATALOGUE, DIRTY, Kind, Layout, META, PERIODS, TotalTable, horizon, table};
+use super::layout::{BlockTable, CATALOGUE, DIRTY, Kind, LENGTHS, Layout, META, PERIODS, TotalTable, horizon, table};
 use super::rollup::make_all;
 use super::scan::{Period, periods};
 use super::store::{Store, Trouble};
@@ -84,6 +84,9 @@ fn delete(transaction: &WriteTransaction, layout: &Layout, gone: &Period, span: 
     transaction.open_table(PERIODS)?.remove((level, period))?;
     let stale = (level, span.0.saturating_add(1), 0)..=(level, span.1, u32::MAX);
     transaction.open_table(DIRTY)?.retain_in(stale, |_, ()| false)?;
+    if level == 0 {
+        transaction.open_table(LENGTHS)?.retain_in(..=(period, u32::MAX), |_, _| false)?;
+    }
     let mut meta = transaction.open_table(META)?;
     let name = format!("floor/{level}");
     let before = redb::ReadableTable::get(&meta, name.as_str())?.map_or(0, |floor| floor.value());

@@ -4,12 +4,12 @@
 //! it. Read [`View`].
 
 use super::block::rows;
-use super::layout::{BlockKey, BlockTable, DIRTY, Kind, Layout, META, PERIODS, TotalTable, table};
+use super::layout::{BlockKey, BlockTable, DIRTY, Kind, LENGTHS, Layout, META, PERIODS, TotalTable, table};
 use super::row;
 use super::store::Trouble;
 use crate::summary::figures::Figures;
 use redb::{ReadTransaction, ReadableTable, TableError};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Entries of one level between two instants, first exclusive.
@@ -112,6 +112,23 @@ impl<'a> View<'a> {
         Ok(number)
     }
 
+    /// How long each source's intervals are about an instant: the longest, the newest one's end and length. Of an
+    /// interval that is as long as a period of the first level or longer it may not be known.
+    pub(super) fn lengths(&self, at: u64) -> Result<BTreeMap<u32, (u64, u64, u64)>, Trouble> {
+        let mut found: BTreeMap<u32, (u64, u64, u64)> = BTreeMap::new();
+        // a file of an older program has none until something is written to it
+        let Some(lengths) = there(self.transaction.open_table(LENGTHS))? else { return Ok(found) };
+        let period = self.layout.level(0).period_of(at);
+        for length in lengths.range((period.saturating_sub(1), 0)..=(period, u32::MAX))? {
+            let (key, value) = length?;
+            let (_, source) = key.value();
+            let (longest, end, length) = value.value();
+            let before = found.get(&source).map_or(0, |before| before.0);
+            found.insert(source, (longest.max(before), end, length)); // the later period comes later
+        }
+        Ok(found)
+    }
+
     /// A source's entries of a level between two instants, with finer ones in place of slots that are stale.
     pub(super) fn pieces(&self, source: u32, piece: Piece) -> Vec<Piece> {
         let mut found = Vec::new();
@@ -138,7 +155,7 @@ impl<'a> View<'a> {
     }
 
     /// Periods of a level that have something between two instants, ascending.
-    fn touched(&self, piece: Piece) -> impl Iterator<Item = u64> + '_ {
+    fn touched(&self, piece: Piece) -> impl DoubleEndedIterator<Item = u64> + '_ {
         let of_level = self.periods.iter().filter(move |period| period.level == piece.level);
         of_level.filter(move |period| period.newest > piece.from && period.oldest <= piece.to).map(|one| one.period)
     }
@@ -192,6 +209,53 @@ impl<'a> View<'a> {
         Ok(())
     }
 
+    /// Gives the newest figures in a piece of each series in `unseen`, newest frames first, and takes out what it gave:
+    /// where all is in the newest frame, nothing else is read.
+    pub(super) fn newest(
+        &self,
+        source: u32,
+        piece: Piece,
+        unseen: &mut Vec<u32>,
+        f: &mut impl FnMut(u64, u32, &[u8]),
+    ) -> Result<(), Trouble> {
+        let mut seen = Vec::new();
+        for period in self.touched(piece).rev() {
+            let [figures, totals] = [Kind::Figures, Kind::Totals].map(|kind| table(kind, piece.level, period));
+            let Some(figures) = there(self.transaction.open_table(BlockTable::new(&figures)))? else { continue };
+            let Some(totals) = there(self.transaction.open_table(TotalTable::new(&totals)))? else { continue };
+            for total in totals.range((source, piece.from.saturating_add(1))..=(source, piece.to))?.rev() {
+                if unseen.is_empty() {
+                    return Ok(());
+                }
+                let end = total?.0.value().1;
+                self.seek(&figures, source, end, unseen, &mut |end, series, row| {
+                    seen.push(series);
+                    f(end, series, row);
+                    Ok(())
+                })?;
+                let mut given = seen.iter().copied().peekable();
+                unseen.retain(|series| given.next_if_eq(series).is_none());
+                seen.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the flows of some series of one frame.
+    pub(super) fn flows(
+        &self,
+        source: u32,
+        (level, end): (u8, u64),
+        series: &[u32],
+        f: &mut impl FnMut(u64, u32, &[u8]) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        let name = table(Kind::Flows, level, self.layout.level(level).period_of(end));
+        match there(self.transaction.open_table(BlockTable::new(&name)))? {
+            Some(blocks) => self.seek(&blocks, source, end, series, f),
+            None => Ok(()),
+        }
+    }
+
     /// Gives some rows of one frame, reading only the blocks they are in.
     fn seek(
         &self,
@@ -206,26 +270,34 @@ impl<'a> View<'a> {
             let before = next;
             let block = table.range((source, end, 0)..=(source, end, *wanted))?.next_back().transpose()?;
             if let Some((key, value)) = block {
-                let Some(rows) = rows(key.value().2, value.value()) else {
-                    self.damaged.fetch_add(1, Relaxed);
-                    next += 1;
-                    continue;
-                };
-                for (number, row) in rows {
-                    // those between two rows are not in the frame
-                    next += series.get(next..).unwrap_or(&[]).iter().take_while(|wanted| **wanted < number).count();
-                    match series.get(next) {
-                        Some(wanted) if *wanted == number => {
-                            f(end, number, row)?;
-                            next += 1;
+                match rows(key.value().2, value.value()) {
+                    None => {
+                        self.damaged.fetch_add(1, Relaxed);
+                    }
+                    Some(rows) => {
+                        for (number, row) in rows {
+                            // those between two rows are not in the frame
+                            let rest = series.get(next..).unwrap_or(&[]);
+                            next += rest.iter().take_while(|wanted| **wanted < number).count();
+                            match series.get(next) {
+                                Some(wanted) if *wanted == number => {
+                                    f(end, number, row)?;
+                                    next += 1;
+                                }
+                                Some(_) => {}
+                                None => break,
+                            }
                         }
-                        Some(_) => {}
-                        None => break,
                     }
                 }
             }
             if next == before {
-                next += 1; // it is beyond the last row of its block, or before the first block
+                // beyond the last row of its block, before the first block, or in a damaged one: on to the next block
+                let after = (source, end, wanted.saturating_add(1))..=(source, end, u32::MAX);
+                let Some(block) = table.range(after)?.next().transpose()? else { break };
+                let first = block.0.value().2;
+                let rest = series.get(next..).unwrap_or(&[]);
+                next += rest.iter().take_while(|wanted| **wanted < first).count().max(1);
             }
         }
         Ok(())

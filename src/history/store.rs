@@ -5,7 +5,7 @@
 
 use super::catalogue::{Catalogue, Entry};
 use super::counters::HistoryCounters;
-use super::layout::{CATALOGUE, DIRTY, Layout, META, PERIODS};
+use super::layout::{CATALOGUE, DIRTY, LENGTHS, Layout, META, PERIODS};
 use super::scan::periods;
 use super::{HistoryError, News, Options, SMALLEST};
 use nix::errno::Errno;
@@ -202,6 +202,7 @@ impl Store {
             }
             held = periods(&transaction.open_table(PERIODS)?)?.iter().map(|period| period.bytes).sum();
             transaction.open_table(DIRTY)?;
+            transaction.open_table(LENGTHS)?;
         }
         match begun {
             false => transaction.abort()?,

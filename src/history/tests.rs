@@ -2,13 +2,14 @@
 
 use super::row::tests::any_figures;
 use super::*;
-use crate::matrix::{Filter, Key, Source, Window};
+use crate::matrix::{Filter, Key, Moment, PathFigures, Source, Window};
 use crate::sink::record::samples;
 use crate::summary::figures::Figures;
 use crate::summary::path_id::PathId;
 use crate::summary::{Counts, Extremes, Path, Statistics};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 const SECOND: u64 = 1_000_000_000;
 /// A Tuesday in 2023, at a multiple of every level's period.
@@ -151,8 +152,8 @@ fn what_goes_in_comes_out_at_every_level_also_after_a_restart() {
         let levels: Vec<u64> = extent.levels.iter().map(|level| level.resolution.as_secs()).collect();
         assert_eq!(levels, [10, 300, 3600]);
         let latest = extent.latest().expect("there is one");
-        assert_eq!(history.reader().paths(latest).expect("paths").len(), 24);
-        let flows = history.reader().flows(latest, &Filter::all()).expect("flows").value;
+        assert_eq!(history.reader().paths(extent.at(latest.at)).expect("paths").len(), 24);
+        let flows = history.reader().instant_flows(latest, &Filter::all()).expect("flows").value;
         assert_eq!(flows.len(), 24 * samples::full().worst_flows.len());
         assert_eq!(flows[0].flow, samples::full().worst_flows[0]);
         let one = Filter { path: Some(PathId::of(&paths[14])), ..Filter::all() };
@@ -213,6 +214,60 @@ fn a_path_whose_tags_change_stays_one_path() {
     let old = history.reader().figures(window(0, 20), &old).expect("an answer").value;
     assert_eq!(old.iter().map(|one| one.figures.counts.lost).collect::<Vec<_>>(), [1, 1]);
     assert_eq!(history.reader().paths(window(0, 20)).expect("paths").len(), 2);
+}
+
+/// Path, what it lost, and end in seconds of each path at an instant.
+fn at(history: &History, second: u64) -> (Vec<(u8, u64, u64)>, Window, Duration) {
+    let moment = Moment { at: Wall(BEGIN + second * SECOND), interval: Duration::from_secs(10) };
+    let answer = history.reader().instant(moment, &Filter::all()).expect("an answer");
+    let one = |one: &PathFigures| {
+        let IpAddr::V4(dst) = one.path.dst else { panic!("{:?}", one.path) };
+        (dst.octets()[3], one.figures.counts.lost, (one.newest.0 - BEGIN) / SECOND)
+    };
+    (answer.value.iter().map(one).collect(), answer.window, answer.resolution)
+}
+
+#[test]
+fn an_instant_shows_newest_tags_and_no_older_interval() {
+    let directory = tempfile::tempdir().expect("directory");
+    let history = History::open(Options::new(directory.path().into())).expect("opens");
+    // series come and go between those that stay, more than fit into one block
+    for second in [10, 20, 30] {
+        let stay = (1..=250).step_by(2).map(|n| summary(&path(n, "old"), second, second));
+        let gone = (2..=250).step_by(2).filter(|_| second == 10).map(|n| summary(&path(n, "old"), second, 1));
+        history.writer().add(&stay.chain(gone).collect::<Vec<_>>());
+    }
+    history.writer().add(&[summary(&path(1, "new"), 40, 40), summary(&path(3, "old"), 40, 40)]);
+    settled(&history);
+    let (now, window_of, resolution) = at(&history, 41);
+    assert_eq!((now.len(), resolution), (125, Duration::from_secs(10)), "what ended 31 s ago is no data");
+    assert!(now.iter().all(|(n, lost, end)| lost == end && *end == if *n <= 3 { 40 } else { 30 }), "{now:?}");
+    assert_eq!(window_of, window(20, 40));
+    assert_eq!(at(&history, 39).0.len(), 250);
+    let moment = Moment { at: Wall(BEGIN + 40 * SECOND), interval: Duration::from_secs(10) };
+    let all = history.reader().instant(moment, &Filter::all()).expect("an answer").value;
+    assert_eq!(all.iter().filter(|one| one.path.tags["rack"] == "new").count(), 1);
+    let one = |n: u32| Filter { path: Some(PathId::of(&path(n, ""))), ..Filter::all() };
+    assert_eq!(history.reader().instant(moment, &one(1)).expect("an answer").value[0].figures.counts.lost, 40);
+    assert_eq!(history.reader().instant(moment, &one(2)).expect("an answer").value, []);
+    assert_eq!(at(&history, 9).0, []);
+    assert_eq!(at(&history, 1000).1, window(990, 1000), "an interval of nothing");
+}
+
+#[test]
+fn an_instant_of_long_ago_is_a_slot() {
+    let directory = tempfile::tempdir().expect("directory");
+    let mut options = Options::new(directory.path().into());
+    options.max_age = Duration::from_secs(3600);
+    let history = History::open(options).expect("opens");
+    let path = path(1, "r1");
+    for second in (10..=9000).step_by(10) {
+        history.writer().add(&[summary(&path, second, 1)]);
+    }
+    settled(&history);
+    wait(&history, |c| c.evicted_age > 0 && c.oldest > BEGIN);
+    assert_eq!(at(&history, 1205), (vec![(1, 30, 1500)], window(1200, 1500), Duration::from_secs(300)));
+    assert_eq!(at(&history, 9000), (vec![(1, 1, 9000)], window(8990, 9000), Duration::from_secs(10)));
 }
 
 #[test]

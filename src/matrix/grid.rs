@@ -5,6 +5,7 @@
 use super::question::Key;
 use super::source::PathFigures;
 use crate::summary::figures::Figures;
+use crate::time::Wall;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
@@ -20,6 +21,8 @@ pub struct Cell {
     pub column: usize,
     /// Paths joined.
     pub paths: u64,
+    /// End of the newest interval of the path that was heard of longest ago.
+    pub stalest: Wall,
     /// Their figures.
     pub figures: Figures,
 }
@@ -80,9 +83,10 @@ impl Grid {
                 left_out += 1;
                 continue;
             };
-            let empty = || Cell { row, column, paths: 0, figures: Figures::default() };
+            let empty = || Cell { row, column, paths: 0, stalest: one.newest, figures: Figures::default() };
             let cell = cells.entry((row, column)).or_insert_with(empty);
             cell.paths += 1;
+            cell.stalest = cell.stalest.min(one.newest);
             cell.figures.add_path(&one.figures);
         }
         let mut cells: Vec<Cell> = cells.into_values().collect();
@@ -96,7 +100,6 @@ mod tests {
     use super::*;
     use crate::sink::record::samples;
     use crate::summary::Path;
-    use crate::time::Wall;
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
@@ -105,7 +108,7 @@ mod tests {
         let path = Path { tags: Arc::new(tags), group: group.into(), ..(*samples::full().path).clone() };
         let mut figures = Figures { summaries: 1, ..Figures::default() };
         (figures.counts.sent, figures.counts.lost) = (10, lost);
-        PathFigures { path: Arc::new(path), figures, newest: Wall(1) }
+        PathFigures { path: Arc::new(path), figures, newest: Wall(10 + lost) }
     }
 
     #[test]
@@ -118,6 +121,7 @@ mod tests {
         );
         let cells: Vec<_> = grid.cells.iter().map(|c| (c.row, c.column, c.paths, c.figures.counts.lost)).collect();
         assert_eq!(cells, [(0, 0, 1, 2), (0, 1, 2, 5), (1, 0, 1, 0)]);
+        assert_eq!(grid.cells.iter().map(|c| c.stalest.0).collect::<Vec<_>>(), [12, 11, 10]);
         let none = Grid::of(&paths, &Key::Tag("no such".into()), &Key::Group);
         assert_eq!((none.rows.as_slice(), none.cells.len()), (&[String::new()][..], 2));
     }

@@ -11,4 +11,4 @@ pub mod source;
 
 pub use crate::summary::figures::{Figures, Percentiles};
 pub use question::{Filter, Key, Term, Window};
-pub use source::{Answer, Extent, FlowAt, Level, PathFigures, Point, Source, SourceError};
+pub use source::{Answer, Extent, FlowAt, Level, Moment, PathFigures, Point, REACH, Source, SourceError};

@@ -39,24 +39,77 @@ pub struct Extent {
     pub oldest: Option<Wall>,
     /// End of the newest interval.
     pub newest: Option<Wall>,
-    /// Length of the newest interval.
+    /// Length of the longest interval that is measured in now, to the millisecond: ends jitter.
     pub interval: Duration,
     /// Resolutions, finest first.
     pub levels: Vec<Level>,
 }
 
 impl Extent {
-    /// The newest interval alone; `None` while there is nothing.
-    pub fn latest(&self) -> Option<Window> {
-        Some(self.at(self.newest?))
+    /// The instant of the newest interval; `None` while there is nothing.
+    pub fn latest(&self) -> Option<Moment> {
+        Some(self.moment(self.newest?))
     }
 
-    /// A window of one interval that ends at `to`. Collectors do not end their intervals together: over many of them
-    /// it holds the newest of each, give or take one.
-    pub fn at(&self, to: Wall) -> Window {
-        let length = u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX);
-        Window { from: Wall(to.0.saturating_sub(length)), to }
+    /// An instant.
+    pub fn moment(&self, at: Wall) -> Moment {
+        Moment { at, interval: self.interval }
     }
+
+    /// A window of one interval that ends at `to`.
+    pub fn at(&self, to: Wall) -> Window {
+        Window { from: before(to, self.interval), to }
+    }
+}
+
+/// Intervals after which a path that is not heard of again is no data.
+pub const REACH: u32 = 3;
+
+/// Intervals that are said to be longer are not believed: they would make an instant reach back for years.
+pub(crate) const LONGEST: Duration = Duration::from_secs(86_400);
+
+/// An instant: of each path it means the newest interval that ended up to then, unless that is [`REACH`] intervals ago.
+/// Collectors do not end their intervals together, nor to the microsecond: a window would hold two of one path and
+/// none of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// When.
+    pub at: Wall,
+    /// Length of the intervals of a path where the source does not know it.
+    pub interval: Duration,
+}
+
+impl Moment {
+    /// The window in which a path must have been heard of that is measured in intervals of this length.
+    pub fn reach(&self, interval: Duration) -> Window {
+        Window { from: before(self.at, interval.saturating_mul(REACH)), to: self.at }
+    }
+
+    /// The instant so much earlier.
+    pub fn earlier(&self, by: Duration) -> Moment {
+        Moment { at: before(self.at, by), ..*self }
+    }
+
+    /// What an answer is about, whose intervals ended at these instants and were so long; one interval when there is
+    /// none.
+    pub fn window(&self, intervals: impl Iterator<Item = (Wall, Duration)>) -> Window {
+        let spans = intervals.map(|(end, interval)| Window { from: before(end, interval), to: end });
+        spans
+            .reduce(|a, b| Window { from: a.from.min(b.from), to: a.to.max(b.to) })
+            .unwrap_or(Window { from: before(self.at, self.interval), to: self.at })
+    }
+}
+
+/// So much before an instant.
+fn before(at: Wall, by: Duration) -> Wall {
+    Wall(at.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
+}
+
+/// The length that an interval was meant to have: ends jitter by microseconds.
+pub(crate) fn nominal(interval: Duration) -> Duration {
+    const JITTER: u128 = 1_000_000;
+    let rounded = (interval.as_nanos() + JITTER / 2) / JITTER * JITTER;
+    u64::try_from(rounded).ok().filter(|ns| *ns > 0).map_or(interval, Duration::from_nanos)
 }
 
 /// An answer, and how fine it is.
@@ -124,6 +177,19 @@ pub trait Source: Send + Sync {
     /// It does not answer, or it is asked for too much.
     fn figures(&self, window: Window, filter: &Filter) -> Result<Answer<Vec<PathFigures>>, SourceError>;
 
+    /// The figures of each path that the filter takes in its newest interval at an instant, and nothing older of it. The
+    /// answer's window begins with the oldest of these intervals and ends with the newest.
+    ///
+    /// # Errors
+    /// It does not answer, or it is asked for too much.
+    fn instant(&self, moment: Moment, filter: &Filter) -> Result<Answer<Vec<PathFigures>>, SourceError>;
+
+    /// The flows kept of these intervals.
+    ///
+    /// # Errors
+    /// It does not answer, or it is asked for too much.
+    fn instant_flows(&self, moment: Moment, filter: &Filter) -> Result<Answer<Vec<FlowAt>>, SourceError>;
+
     /// The joined figures of all paths that the filter takes, per `step`; steps end at multiples of `step` since 1970.
     /// Paths are joined by [`Figures::add_path`].
     ///
@@ -136,4 +202,29 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// It does not answer, or it is asked for too much.
     fn flows(&self, window: Window, filter: &Filter) -> Result<Answer<Vec<FlowAt>>, SourceError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_reaches_back_some_intervals() {
+        let extent = Extent { newest: Some(Wall(100)), interval: Duration::from_nanos(10), ..Extent::default() };
+        let moment = extent.latest().expect("something");
+        assert_eq!(moment.reach(Duration::from_nanos(20)), Window { from: Wall(40), to: Wall(100) });
+        assert_eq!(moment.earlier(Duration::from_nanos(30)).at, Wall(70));
+        let intervals = [(Wall(95), Duration::from_nanos(10)), (Wall(80), Duration::from_nanos(60))];
+        assert_eq!(moment.window(intervals.into_iter()), Window { from: Wall(20), to: Wall(95) });
+        assert_eq!(moment.window([].into_iter()), extent.at(Wall(100)));
+    }
+
+    #[test]
+    fn lengths_lose_their_jitter() {
+        let of = |ns| nominal(Duration::from_nanos(ns)).as_nanos();
+        assert_eq!(
+            [9_999_950_000, 10_000_050_000, 250_000_000, 7].map(of),
+            [10_000_000_000, 10_000_000_000, 250_000_000, 7]
+        );
+    }
 }

@@ -29,7 +29,7 @@ fn usable(directory: &FilePath) -> HistorySnapshot {
     history.writer().add(&interval(&[path(0)], INTERVALS + 7));
     wait(&history, "commit", |c| c.committed == 1);
     let extent = history.reader().extent().expect("an extent");
-    let figures = history.reader().figures(extent.latest().unwrap(), &Filter::all()).expect("figures");
+    let figures = history.reader().instant(extent.latest().unwrap(), &Filter::all()).expect("figures");
     assert_eq!(figures.value[0].figures.counts.sent, sent(INTERVALS + 7));
     history.close(Duration::from_secs(60));
     opened
@@ -124,7 +124,7 @@ fn damage_under_a_running_process_is_noticed_and_ends_in_a_new_file() {
     history.writer().add(&interval(&[path(0)], number));
     wait(&history, "commit to the new file", |c| c.newest == BEGIN + number * 10 * SECOND && c.queued == 0);
     let latest = reader.extent().expect("it answers again").latest().unwrap();
-    let figures = reader.figures(latest, &Filter::all()).expect("figures").value;
+    let figures = reader.instant(latest, &Filter::all()).expect("figures").value;
     assert_eq!(figures[0].figures.counts.sent, sent(number));
     assert_eq!(history.close(Duration::from_secs(60)), 0);
 }

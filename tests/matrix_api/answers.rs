@@ -72,7 +72,7 @@ fn the_matrix_joins_paths_to_groups() {
     );
     assert_eq!(before["rows"]["values"], answer["rows"]["values"]);
     let row = before["cells"][0].as_array().unwrap();
-    assert_eq!((&row[2], &row[5], &row[6]), (&json!(2), &json!(1200), &json!(0)), "paths, sent, lost");
+    assert_eq!((&row[2], &row[6], &row[7]), (&json!(2), &json!(1200), &json!(0)), "paths, sent, lost");
 }
 
 #[test]
@@ -93,6 +93,8 @@ fn conditions_choose_and_times_end_inclusive() {
         (format!("path={}", id(3, 3)), 1),
         (format!("at={NEWEST}"), 16),
         (format!("at={}", NEWEST - 5), 16),
+        (format!("at={}", NEWEST + 29), 16),
+        (format!("at={}", NEWEST + 30), 0),
         (format!("at={}", NEWEST - 600), 0),
     ];
     for (query, expected) in all {

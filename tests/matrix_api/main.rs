@@ -15,6 +15,7 @@ mod events;
 #[path = "../influx/server.rs"]
 #[allow(dead_code, reason = "every test takes its part of it")]
 mod influxd;
+mod instants;
 mod memory;
 mod refusals;
 mod roles;

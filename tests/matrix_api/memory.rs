@@ -1,6 +1,8 @@
 //! Summaries in memory as a source of the matrix, and a fleet whose figures are known.
 
-use llama::matrix::{Answer, Extent, Figures, Filter, FlowAt, Level, PathFigures, Point, Source, SourceError, Window};
+use llama::matrix::{
+    Answer, Extent, Figures, Filter, FlowAt, Level, Moment, PathFigures, Point, REACH, Source, SourceError, Window,
+};
 use llama::probe::shape::{Dscp, MethodKind};
 use llama::summary::path_id::PathId;
 use llama::summary::{Counts, Extremes, FlowSummary, Path, Statistics, Summary, Suspicion};
@@ -62,6 +64,25 @@ impl Memory {
         summaries.iter().filter(|s| window.holds(s.end) && filter.takes(&s.path)).cloned().collect()
     }
 
+    /// The newest summary of each path, not older than three of its intervals.
+    fn newest(&self, moment: Moment, filter: &Filter) -> Vec<Summary> {
+        let up_to = self.taken(Window { from: Wall(0), to: moment.at }, filter);
+        let newest = by_path(&up_to).into_iter().filter_map(|(_, of)| of.into_iter().max_by_key(|s| s.end));
+        let reach = |s: &Summary| moment.at.0 - s.end.0 < u64::from(REACH) * (s.end.0 - s.start.0);
+        newest.filter(|s| reach(s)).cloned().collect()
+    }
+
+    /// From the begin of the first of these intervals to the end of the last.
+    fn answer_at<T>(&self, moment: Moment, of: &[Summary], value: T) -> Answer<T> {
+        let mut answer = self.answer(value, Window { from: moment.at, to: moment.at });
+        answer.window.from = match of.iter().map(|s| s.start).min() {
+            Some(from) => from,
+            None => Wall(moment.at.0.saturating_sub(moment.interval.as_nanos() as u64)),
+        };
+        answer.window.to = of.iter().map(|s| s.end).max().unwrap_or(moment.at);
+        answer
+    }
+
     fn answer<T>(&self, value: T, window: Window) -> Answer<T> {
         Answer { value, window, resolution: Duration::from_secs(INTERVAL) }
     }
@@ -79,6 +100,11 @@ fn by_path(summaries: &[Summary]) -> Vec<(Arc<Path>, Vec<&Summary>)> {
         paths[position].1.push(summary);
     }
     paths
+}
+
+fn flows_of(s: &Summary) -> Vec<FlowAt> {
+    let flow = |flow: &FlowSummary| FlowAt { path: Arc::clone(&s.path), end: s.end, flow: flow.clone() };
+    s.worst_flows.iter().map(flow).collect()
 }
 
 impl Source for Memory {
@@ -112,6 +138,19 @@ impl Source for Memory {
         Ok(self.answer(by_path(&taken).into_iter().map(one).collect(), window))
     }
 
+    fn instant(&self, moment: Moment, filter: &Filter) -> Result<Answer<Vec<PathFigures>>, SourceError> {
+        self.ready()?;
+        let newest = self.newest(moment, filter);
+        let one = |s: &Summary| PathFigures { path: Arc::clone(&s.path), figures: Figures::from(s), newest: s.end };
+        Ok(self.answer_at(moment, &newest, newest.iter().map(one).collect()))
+    }
+
+    fn instant_flows(&self, moment: Moment, filter: &Filter) -> Result<Answer<Vec<FlowAt>>, SourceError> {
+        self.ready()?;
+        let newest = self.newest(moment, filter);
+        Ok(self.answer_at(moment, &newest, newest.iter().flat_map(flows_of).collect()))
+    }
+
     fn series(&self, window: Window, filter: &Filter, step: Duration) -> Result<Answer<Vec<Point>>, SourceError> {
         self.ready()?;
         let step = step.as_nanos() as u64;
@@ -134,11 +173,7 @@ impl Source for Memory {
     fn flows(&self, window: Window, filter: &Filter) -> Result<Answer<Vec<FlowAt>>, SourceError> {
         self.ready()?;
         let taken = self.taken(window, filter);
-        let of = |s: &Summary| -> Vec<FlowAt> {
-            let flow = |flow: &FlowSummary| FlowAt { path: Arc::clone(&s.path), end: s.end, flow: flow.clone() };
-            s.worst_flows.iter().map(flow).collect()
-        };
-        Ok(self.answer(taken.iter().flat_map(of).collect(), window))
+        Ok(self.answer(taken.iter().flat_map(flows_of).collect(), window))
     }
 }
 

@@ -5,6 +5,7 @@
 mod common;
 mod fleet;
 mod hostile;
+mod instants;
 mod old;
 mod same;
 #[path = "../influx/server.rs"]

@@ -13,7 +13,7 @@ fn one_screen() {
         "\
 loss in %: src_rack × dst_rack
 summaries in memory, test at http://{}
-2024-02-29 12:30:20 – 12:30:30 UTC, interval 10.0 s
+2024-02-29 12:30:20 – 12:30:30 UTC, newest interval of each path (10.0 s)
 OLD: ",
         server.address()
     );

@@ -128,6 +128,17 @@ const groups = {
         }
       }
     }],
+    ['an instant is each path\'s newest interval', of('small'), async (v) => {
+      await v.go();
+      await v.ready();
+      holds('a span says its length', /15 s$/.test(await v.text('#window')), await v.text('#window'));
+      await v.page.selectOption('#span', '10');
+      await until('an instant', async () => (await v.text('#window')).endsWith('UTC · newest interval of each path'));
+      await v.page.mouse.move(...await spot(v, 3, 1, 6, 6));
+      await v.sees('#tip', 'last heard of at');
+      await v.page.mouse.move(...await spot(v, 3, 2, 6, 6));
+      await until('the others are not behind', async () => { const text = await v.text('#tip'); return text.includes('nyc →') && !text.includes('last heard'); });
+    }],
     ['dark and light', of('small', { colorScheme: 'dark' }), async (v) => {
       await v.go();
       await v.ready();

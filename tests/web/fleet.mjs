@@ -161,9 +161,9 @@ export function serve(kind, port = 0) {
     }
     const cells = [...groups].sort((a, b) => a[0] - b[0]).map(([key, ps]) => {
       const f = join(at(ps, ks), kind);
-      return [Math.floor(key / columns.length), key % columns.length, ps.length, ...FIELDS.map((name) => f[name])];
+      return [Math.floor(key / columns.length), key % columns.length, ps.length, iso(!q.has('span') && key === r.get('nyc') * columns.length + c.get('fra') ? w.to - 2 * INTERVAL * 1000 : w.to), ...FIELDS.map((name) => f[name])];
     });
-    return { ...head(w), rows: { key: q.get('rows'), values: rows }, columns: { key: q.get('columns'), values: columns }, left_out: 0, fields: ['row', 'column', 'paths', ...FIELDS], cells };
+    return { ...head(w), rows: { key: q.get('rows'), values: rows }, columns: { key: q.get('columns'), values: columns }, left_out: 0, fields: ['row', 'column', 'paths', 'stalest', ...FIELDS], cells };
   }
   const histogram = (f) => (f.rtt_min_ms === null ? [] : Array.from({ length: 60 }, (_, i) => {
     const ms = f.rtt_min_ms * (f.rtt_max_ms / f.rtt_min_ms) ** (i / 59);

@@ -24,10 +24,10 @@ pub struct MatrixViewArgs {
     /// Only paths with this value, repeatable; the same KEY again: or; another KEY: and; no VALUE: paths without the key
     #[arg(long = "where", value_name = "KEY=VALUE", value_parser = values::key_and_value, requires = "url")]
     pub filter: Vec<(String, String)>,
-    /// The interval of this instant instead of the newest: 2024-02-29T12:30:00Z, or seconds since 1970
+    /// Each path's newest interval at this instant instead of now: 2024-02-29T12:30:00Z, or seconds since 1970
     #[arg(long, value_name = "TIME", value_parser = values::instant, requires = "url")]
     pub at: Option<String>,
-    /// A window of this length instead of one interval: 10m, 1h
+    /// All of a window of this length instead of the newest interval: 10m, 1h
     #[arg(long, value_name = "TIME", value_parser = values::whole_seconds, requires = "url")]
     pub span: Option<Duration>,
     /// Show the change against so much earlier: 1h, 1d

@@ -22,10 +22,13 @@ pub struct Question {
     pub before: Option<Duration>,
 }
 
-/// Path and query of the window: what is asked, or once an answer said which it is, that one.
+/// Path and query of the time: what is asked, or once an answer said which it is, that one. Without a span it is an
+/// instant: the window of such an answer holds older intervals, too, of those paths that have newer ones.
 fn time(question: &Question, window: Option<(&str, &str)>) -> Vec<(&'static str, String)> {
-    if let Some((from, to)) = window {
-        return vec![("from", from.into()), ("to", to.into())];
+    match (window, question.span, &question.at) {
+        (Some((from, to)), Some(_), _) => return vec![("from", from.into()), ("to", to.into())],
+        (Some((_, to)), None, None) => return vec![("at", to.into())],
+        _ => {}
     }
     let at = question.at.iter().map(|at| ("at", at.clone()));
     at.chain(question.span.iter().map(|span| ("span", seconds(*span)))).collect()
@@ -108,9 +111,11 @@ mod tests {
         );
         let window = Some(("A", "B"));
         assert_eq!(question.probers(window), "/api/v1/matrix/probers?from=A&to=B");
-        assert_eq!(
-            Question { filter: vec![], ..question }.worst("flows", "loss", 5, window),
-            "/api/v1/matrix/flows?order=loss&limit=5&from=A&to=B"
-        );
+        let question = Question { filter: vec![], ..question };
+        let flows = |question: &Question| question.worst("flows", "loss", 5, window);
+        assert_eq!(flows(&question), "/api/v1/matrix/flows?order=loss&limit=5&from=A&to=B");
+        let instant = Question { span: None, ..question };
+        assert_eq!(flows(&instant), "/api/v1/matrix/flows?order=loss&limit=5&at=2024-02-29T12%3A30%3A00Z");
+        assert_eq!(flows(&Question::default()), "/api/v1/matrix/flows?order=loss&limit=5&at=B");
     }
 }

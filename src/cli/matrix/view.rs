@@ -56,6 +56,8 @@ pub struct Options {
     pub colour: bool,
     /// Whether paths and flows are listed that lost nothing.
     pub list_all: bool,
+    /// Whether each path's newest interval is shown, not all of a span.
+    pub instant: bool,
     /// Now, where the newest interval is shown: an old one is no news.
     pub now: Option<Wall>,
     /// A last line: what went wrong since.
@@ -124,7 +126,7 @@ fn header(picture: &Picture, options: &Options, looks: &Looks) -> Vec<String> {
         if picture.extent.role.is_empty() { String::new() } else { format!(", {}", clean(&picture.extent.role)) };
     let source = format!("{}{role} at {}", clean(&picture.extent.source), clean(&picture.url));
     let mut lines = vec![paint(HEAD, &cut(&title, width)), paint(DIM, &cut(&source, width))];
-    lines.extend(window(picture).iter().flat_map(|line| wrapped(line, width)));
+    lines.extend(window(picture, options.instant).iter().flat_map(|line| wrapped(line, width)));
     if let Some(age) = age(picture, options.now) {
         lines
             .push(paint(DOUBT, &cut(&format!("OLD: nothing newer for {}, by this host's clock", elapsed(age)), width)));
@@ -147,7 +149,7 @@ fn header(picture: &Picture, options: &Options, looks: &Looks) -> Vec<String> {
 }
 
 /// `2024-02-29 12:30:00 – 12:30:10 UTC, interval 10.0 s`, and what it is compared with.
-fn window(picture: &Picture) -> Vec<String> {
+fn window(picture: &Picture, instant: bool) -> Vec<String> {
     let interval = picture.extent.interval_s.and_then(seconds).filter(|interval| !interval.is_zero());
     let interval = interval.map_or(String::new(), |interval| format!(", interval {}", elapsed(interval)));
     let span = &picture.matrix.span;
@@ -156,7 +158,11 @@ fn window(picture: &Picture) -> Vec<String> {
     };
     let resolution = span.resolution_s.and_then(seconds).filter(|_| span.resolution_s != picture.extent.interval_s);
     let resolution = resolution.map_or(String::new(), |time| format!(", in steps of {}", elapsed(time)));
-    let mut lines = vec![format!("{} UTC{interval}{resolution}", between(from, to))];
+    let what = match (instant, interval.strip_prefix(", interval ")) {
+        (true, Some(length)) => format!(", newest interval of each path ({length})"),
+        _ => interval,
+    };
+    let mut lines = vec![format!("{} UTC{what}{resolution}", between(from, to))];
     let before = picture.matrix.before.as_ref().and_then(|before| before.span.ends());
     lines.extend(before.map(|(from, to)| format!("against {} UTC", between(from, to))));
     lines

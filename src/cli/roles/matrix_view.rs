@@ -131,6 +131,7 @@ impl Asker<'_> {
             strict,
             colour: anstream::AutoStream::choice(&out) != anstream::ColorChoice::Never,
             list_all: self.args.worst.is_some(),
+            instant: self.args.span.is_none(),
             now: self.args.at.is_none().then(|| SystemClock.wall()),
             note: None,
         }

@@ -9,6 +9,7 @@ use crate::http::answer::{Refusal, joined, json_text};
 use crate::http::api::query::mistake;
 use crate::matrix::grid::{Cell, Grid};
 use crate::matrix::{Answer, Key, PathFigures};
+use crate::sink::rfc3339;
 use axum::http::Uri;
 use axum::response::Response;
 use std::iter::once;
@@ -46,8 +47,9 @@ fn parts(
     let (rows, columns) = (axis(rows, &row_values), axis(columns, &column_values));
     let window = window(answer);
     let head = format!(r#"{{{window},"rows":{rows},"columns":{columns},"left_out":{left_out},{fields}"cells":["#);
-    let cell = |(position, Cell { row: of_row, column, paths, figures }): (usize, Cell)| {
-        row(position, [of_row.into(), column.into(), paths.into()].into_iter().chain(values(&figures)))
+    let cell = |(position, Cell { row: of_row, column, paths, stalest, figures }): (usize, Cell)| {
+        let head = [of_row.into(), column.into(), paths.into(), rfc3339(stalest).into()];
+        row(position, head.into_iter().chain(values(&figures)))
     };
     once(head.into_bytes()).chain(cells.into_iter().enumerate().map(cell))
 }
@@ -56,21 +58,21 @@ fn parts(
 pub(super) fn answer(question: Question, shown: &Shown) -> Result<Response, Refusal> {
     let Question { asked, rows, columns, before } = question;
     let source = shown.source();
-    let window = asked.time.window(&source.extent()?);
+    let when = asked.time.when(&source.extent()?);
     let (rows, columns) = match (rows, columns) {
         (Some(rows), Some(columns)) => (rows, columns),
         (rows, columns) => {
-            let paths = source.paths(extent::looked_at(window))?;
+            let paths = source.paths(extent::looked_at(when.window()))?;
             let suggested = extent::suggested(&extent::keys(&paths));
             (rows.unwrap_or(suggested.0), columns.unwrap_or(suggested.1))
         }
     };
     let keys = (&rows, &columns);
-    let fields: Vec<&str> = ["row", "column", "paths"].into_iter().chain(FIELDS).collect();
-    let now = parts(&source.figures(window, &asked.filter)?, keys, &format!(r#""fields":{},"#, text(&fields)));
+    let fields: Vec<&str> = ["row", "column", "paths", "stalest"].into_iter().chain(FIELDS).collect();
+    let now = parts(&when.figures(source, &asked.filter)?, keys, &format!(r#""fields":{},"#, text(&fields)));
     let before = match before {
         None => None,
-        Some(by) => Some(parts(&source.figures(window.earlier(by), &asked.filter)?, keys, "")),
+        Some(by) => Some(parts(&when.earlier(by).figures(source, &asked.filter)?, keys, "")),
     };
     let (middle, end) = if before.is_some() { ("],\"before\":", "]}}") } else { ("],\"before\":null", "}") };
     let whole = now

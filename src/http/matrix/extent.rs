@@ -75,8 +75,8 @@ pub(super) fn parse(uri: &Uri) -> Result<Option<Time>, Refusal> {
 pub(super) fn answer(time: Option<Time>, shown: &Shown) -> Result<Response, Refusal> {
     let extent = shown.source().extent()?;
     let window = match time {
-        Some(time) => time.window(&extent),
-        None => looked_at(Time::One(None).window(&extent)),
+        Some(time) => time.when(&extent).window(),
+        None => looked_at(Time::One(None).when(&extent).window()),
     };
     let paths = shown.source().paths(window)?;
     let Extent { oldest, newest, interval, levels } = extent;

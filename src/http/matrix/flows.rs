@@ -14,7 +14,6 @@ use crate::sink::record::FlowRecord;
 use crate::sink::rfc3339;
 use crate::summary::path_id::PathId;
 use crate::summary::{FlowSummary, Path};
-use crate::time::Wall;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use serde::Serialize;
@@ -109,7 +108,7 @@ fn join(entries: &[FlowAt]) -> Vec<Joined> {
 pub(super) fn answer(question: Question, shown: &Shown) -> Result<Response, Refusal> {
     let source = shown.source();
     let asked = question.asked;
-    let answer = source.flows(asked.time.window(&source.extent()?), &asked.filter)?;
+    let answer = asked.time.when(&source.extent()?).flows(source, &asked.filter)?;
     let mut flows = join(&answer.value);
     let total = flows.len();
     flows.sort_by(|a, b| worse_first((question.order)(&a.flow), (question.order)(&b.flow)));
@@ -173,20 +172,19 @@ struct EntryRecord {
     rtt_ms: Option<crate::sink::record::ExtremesRecord>,
 }
 
-impl EntryRecord {
-    fn new(end: Wall, flow: &FlowSummary) -> EntryRecord {
-        let FlowRecord { sent, lost, loss_percent, lost_forward, lost_reverse, rtt_ms, .. } = FlowRecord::from(flow);
-        let FlowSummary { dscp_changed_forward, dscp_changed_reverse, .. } = *flow;
+impl From<FlowAt> for EntryRecord {
+    fn from(FlowAt { end, flow, .. }: FlowAt) -> EntryRecord {
+        let record = FlowRecord::from(&flow);
         EntryRecord {
             end: rfc3339(end),
-            sent,
-            lost,
-            loss_percent,
-            lost_forward,
-            lost_reverse,
-            dscp_changed_forward,
-            dscp_changed_reverse,
-            rtt_ms,
+            sent: record.sent,
+            lost: record.lost,
+            loss_percent: record.loss_percent,
+            lost_forward: record.lost_forward,
+            lost_reverse: record.lost_reverse,
+            dscp_changed_forward: record.dscp_changed_forward,
+            dscp_changed_reverse: record.dscp_changed_reverse,
+            rtt_ms: record.rtt_ms,
         }
     }
 }
@@ -205,8 +203,8 @@ pub(super) fn answer_one(question: One, shown: &Shown) -> Result<Response, Refus
     }
     let dscp = dscp.0;
     let head = format!(r#"{{{time},"path":"{path}","source":"{source}","target":"{target}","dscp":{dscp},"points":["#);
-    let one = |(position, FlowAt { end, flow, .. }): (usize, FlowAt)| {
-        format!("{}{}", if position == 0 { "" } else { "," }, text(&EntryRecord::new(end, &flow))).into_bytes()
+    let one = |(position, entry): (usize, FlowAt)| {
+        format!("{}{}", if position == 0 { "" } else { "," }, text(&EntryRecord::from(entry))).into_bytes()
     };
     let entries = entries.into_iter().enumerate().map(one);
     Ok(json_text(joined(once(head.into_bytes()).chain(entries).chain(once(b"]}".to_vec())))))

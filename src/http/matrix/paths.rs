@@ -88,7 +88,7 @@ fn named(one: &PathFigures) -> [Value; NAMES.len()] {
 pub(super) fn answer(question: Question, shown: &Shown) -> Result<Response, Refusal> {
     let source = shown.source();
     let asked = question.asked;
-    let answer = source.figures(asked.time.window(&source.extent()?), &asked.filter)?;
+    let answer = asked.time.when(&source.extent()?).figures(source, &asked.filter)?;
     let (window, total) = (window(&answer), answer.value.len());
     // percentiles take time: once for each path
     let mut ordered: Vec<((f64, f64), PathFigures)> =
@@ -140,7 +140,7 @@ impl Prober {
 /// `GET /api/v1/matrix/probers`.
 pub(super) fn answer_probers(time: Time, shown: &Shown) -> Result<Response, Refusal> {
     let source = shown.source();
-    let answer = source.figures(time.window(&source.extent()?), &Filter::all())?;
+    let answer = time.when(&source.extent()?).figures(source, &Filter::all())?;
     let mut probers: BTreeMap<IpAddr, Prober> = BTreeMap::new();
     for one in &answer.value {
         let new = || Prober { paths: HashSet::new(), newest: one.newest, figures: Figures::default() };

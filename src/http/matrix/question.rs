@@ -4,7 +4,7 @@
 
 use crate::http::answer::Refusal;
 use crate::http::api::query::{Parameters, mistake};
-use crate::matrix::{Extent, Filter, Key, Window};
+use crate::matrix::{Answer, Extent, Filter, FlowAt, Key, Moment, PathFigures, Source, SourceError, Window};
 use crate::time::{Clock, SystemClock, Wall};
 use axum::http::{StatusCode, Uri};
 use std::time::Duration;
@@ -21,7 +21,7 @@ const LONGEST_S: u64 = 316_000_000;
 /// A time as it was asked for; what is left out is known once the source has said what it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Time {
-    /// The one interval that was newest at an instant; at present when there is none.
+    /// Each path's newest interval at an instant; at present when there is none.
     One(Option<Wall>),
     /// From an instant to another, or to the newest interval.
     Span(Wall, Option<Wall>),
@@ -47,7 +47,15 @@ impl Time {
         }
     }
 
-    /// The window, of a source that has `extent`. Of one that has nothing yet it ends now.
+    /// What is asked of a source that has `extent`. Of one that has nothing yet it is about now.
+    pub(super) fn when(self, extent: &Extent) -> When {
+        match self {
+            Time::One(at) => When::Instant(extent.moment(at.or(extent.newest).unwrap_or_else(|| SystemClock.wall()))),
+            _ => When::Span(self.window(extent)),
+        }
+    }
+
+    /// The window in which all that was measured is asked for; at an instant one interval.
     pub(super) fn window(self, extent: &Extent) -> Window {
         let newest = extent.newest.unwrap_or_else(|| SystemClock.wall());
         let ending = |length: Duration, to: Option<Wall>| {
@@ -60,6 +68,53 @@ impl Time {
             Time::Length(span, to) => ending(span, to),
             // a span that begins after the newest interval holds nothing, and is no mistake
             Time::Span(from, to) => Window { from, to: to.unwrap_or(newest).max(from) },
+        }
+    }
+}
+
+/// A time as a source is asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// Each path's newest interval.
+    Instant(Moment),
+    /// All intervals.
+    Span(Window),
+}
+
+impl When {
+    /// The window in which whatever is asked for ended.
+    pub(super) fn window(&self) -> Window {
+        match self {
+            When::Instant(moment) => moment.reach(moment.interval),
+            When::Span(window) => *window,
+        }
+    }
+
+    /// The same question so much earlier.
+    pub(super) fn earlier(&self, by: Duration) -> When {
+        match self {
+            When::Instant(moment) => When::Instant(moment.earlier(by)),
+            When::Span(window) => When::Span(window.earlier(by)),
+        }
+    }
+
+    /// The figures of each path.
+    pub(super) fn figures(
+        &self,
+        source: &dyn Source,
+        filter: &Filter,
+    ) -> Result<Answer<Vec<PathFigures>>, SourceError> {
+        match self {
+            When::Instant(moment) => source.instant(*moment, filter),
+            When::Span(window) => source.figures(*window, filter),
+        }
+    }
+
+    /// The flows kept.
+    pub(super) fn flows(&self, source: &dyn Source, filter: &Filter) -> Result<Answer<Vec<FlowAt>>, SourceError> {
+        match self {
+            When::Instant(moment) => source.instant_flows(*moment, filter),
+            When::Span(window) => source.flows(*window, filter),
         }
     }
 }
@@ -135,6 +190,20 @@ mod tests {
             ("span=9999", 0, 1000),
         ] {
             assert_eq!(window(query), Window { from: Wall(from * S), to: Wall(to * S) }, "{query}");
+        }
+    }
+
+    #[test]
+    fn an_instant_is_no_span() {
+        let extent = Extent { newest: Some(Wall(1000 * S)), interval: Duration::from_secs(10), ..Extent::default() };
+        let when = |query: &str| asked(query).expect(query).time.when(&extent);
+        for (query, at) in [("", 1000), ("at=500", 500)] {
+            assert_eq!(when(query), When::Instant(extent.moment(Wall(at * S))), "{query}");
+        }
+        assert_eq!(when("at=500").window(), Window { from: Wall(470 * S), to: Wall(500 * S) });
+        assert_eq!(when("at=500").earlier(Duration::from_secs(400)), when("at=100"));
+        for query in ["span=10", "span=10&at=500", "from=5", "from=5&to=9"] {
+            assert_eq!(when(query), When::Span(window(query)), "{query}");
         }
     }
 

@@ -69,7 +69,7 @@ async function answer(path, params, signal) {
 /// Lists of values as objects, by the answer's `fields`.
 export const objects = (fields, lists) => lists.map((list) => Object.fromEntries(fields.map((name, i) => [name, list[i]])));
 
-/// The parameters that ask for the matrix's window: the newest, or that of the instant chosen.
+/// The parameters that ask for the matrix's time: each path's newest interval, now or at the instant chosen, or a longer window.
 export function windowOf(view, seconds, interval) {
   const params = view.at === null ? [] : [['at', iso(view.at)]];
   if (seconds > interval) params.push(['span', seconds]);

@@ -129,7 +129,7 @@ function load(name, gentle = false) {
     const asked = [['rows', rows], ['columns', columns], ...(view.against ? [['before', view.against]] : []), ...params, ...whereOf(view.where)];
     run('matrix', async (signal) => {
       const got = await ask('matrix', asked, signal);
-      answer = got;
+      answer = { ...got, instant: !params.some(([name]) => name === 'span') };
       drawMatrix();
     }, gentle);
   } else if (name === 'timeline') loadTimeline(true, gentle);
@@ -234,7 +234,8 @@ function drawMatrix() {
   if (answer.rows.key !== rows || answer.columns.key !== columns) return; // of another view; the right one is under way
   painted = scale(view.metric, answer.before ? view.against : 0, answer.fields, answer.cells, beforeOf());
   $('matrix-title').textContent = `${painted.metric.name}${answer.before ? ` against ${view.against === 86400 ? 'yesterday' : `${span(view.against)} ago`}` : ''}`;
-  $('window').textContent = `${between(instant(answer.from), instant(answer.to))} · ${span(Math.round((instant(answer.to) - instant(answer.from)) / 10) / 100)}${answer.left_out ? ` · ${answer.left_out} paths beyond 1000 rows or columns are left out` : ''}`;
+  const length = answer.instant ? 'newest interval of each path' : span(Math.round((instant(answer.to) - instant(answer.from)) / 10) / 100);
+  $('window').textContent = `${between(instant(answer.from), instant(answer.to))} · ${length}${answer.left_out ? ` · ${answer.left_out} paths beyond 1000 rows or columns are left out` : ''}`;
   if (answer.cells.length) {
     matrix.show(answer, painted, orderOf(painted));
     select();
@@ -298,6 +299,9 @@ const words = (r, c) => {
   return `${name}: ${painted.metric.name} ${painted.text(cell)}${painted.metric.kind === 'loss' ? '' : `, loss ${percent(f.loss_percent)}`}, ${f.lost} of ${f.sent} lost${f.lost ? ` (${kindsOf(f).join('; ')})` : ''}, ${f.dscp_changed ? `${classesOf(f, classOf(data.rows[r], data.columns[c])).join('; ')}, ` : ''}${f.flows_with_loss} of ${f.flows} flows with loss${f.suspects ? ', suspect' : ''}`;
 };
 
+/// Says so where a path of a cell is behind the others by more than an interval, and a bit.
+const stale = (f) => (answer.instant && instant(answer.to) - instant(f.stalest) > 1500 * interval ? ` · last heard of at ${clock(instant(f.stalest))}` : '');
+
 /// The numbers beside the pointer or the focused cell.
 function look(cell, rect, at) {
   const tip = $('tip');
@@ -308,7 +312,7 @@ function look(cell, rect, at) {
   else {
     const f = objects(answer.fields, [cell])[0], suspects = probers.filter((p) => p.suspects > 0 && (data.rowKey !== 'src_ip' || p.src_ip === data.rows[r]));
     const change = answer.before ? el('span', { class: 'warn' }, `${painted.metric.name} ${painted.text(cell)}`) : null;
-    fill(tip, title, change, facts(f, f.suspects ? [...new Set(suspects.flatMap(reasonsOf))] : [], classOf(data.rows[r], data.columns[c])), el('small', null, `${f.paths} path${f.paths === 1 ? '' : 's'} · Enter or click opens`));
+    fill(tip, title, change, facts(f, f.suspects ? [...new Set(suspects.flatMap(reasonsOf))] : [], classOf(data.rows[r], data.columns[c])), el('small', null, `${f.paths} path${f.paths === 1 ? '' : 's'}${stale(f)} · Enter or click opens`));
   }
   tip.hidden = false;
   const box = matrix.box.getBoundingClientRect(), own = tip.getBoundingClientRect();

@@ -2,9 +2,10 @@
 
 use super::answer::Cell;
 use super::condition::{Condition, during};
+use super::newest::newest_answer;
 use super::{InfluxSource, Part};
 use crate::matrix::question::{Filter, Window};
-use crate::matrix::source::{Answer, FlowAt, SourceError};
+use crate::matrix::source::{Answer, FlowAt, Moment, SourceError};
 use crate::sink::influx::detail::{parse_flows, parse_worst_flow};
 use crate::sink::influx::line::MEASUREMENT;
 use crate::summary::FlowSummary;
@@ -42,7 +43,35 @@ fn flows_of(cells: &[Cell]) -> Vec<FlowSummary> {
     one().into_iter().collect()
 }
 
+/// What the newest points are asked for: `sent` is in each, with flows or without.
+const FIELDS_AT: [&str; 2] = ["sent", "interval_s"];
+
 impl InfluxSource {
+    /// The flows of the newest point of each path.
+    pub(super) fn flows_at(
+        &self,
+        moment: Moment,
+        filter: &Filter,
+        condition: &Condition,
+    ) -> Result<Answer<Vec<FlowAt>>, SourceError> {
+        let fields = FIELDS_AT.into_iter().chain(FIELDS).map(|name| format!("\"{name}\"")).collect::<Vec<_>>();
+        let newest = self.newest_of_each(moment, filter, condition, &fields.join(", "), |_, cells| {
+            let [_, _, interval, flows @ ..] = &cells[..] else { return (None, Vec::new()) };
+            let interval = interval.float().and_then(|s| Duration::try_from_secs_f64(s).ok());
+            (interval, flows_of(flows))
+        })?;
+        let mut value = Vec::new();
+        for one in &newest {
+            let of = |flow: &FlowSummary| FlowAt { path: one.path.clone(), end: one.end, flow: flow.clone() };
+            value.extend(one.value.iter().map(of));
+            if value.len() > FLOWS {
+                return Err(self.too_much(&format!("there are more than {FLOWS} flows")));
+            }
+        }
+        value.sort_by_key(|flow| flow.end);
+        Ok(newest_answer(moment, &newest, value))
+    }
+
     /// The flows of the window, ascending by time and path.
     pub(super) fn flows_by_rows(
         &self,

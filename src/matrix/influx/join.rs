@@ -5,11 +5,12 @@
 use super::answer::{Cell, Series};
 use super::columns::{Places, Row, joined, single, sums, suspected_of};
 use super::condition::{Condition, during};
+use super::newest::{Newest, newest_answer};
 use super::series_path::Identity;
 use super::{InfluxSource, PATHS, Part};
 use crate::matrix::Figures;
 use crate::matrix::question::{Filter, Window};
-use crate::matrix::source::{PathFigures, SourceError};
+use crate::matrix::source::{Answer, Moment, PathFigures, SourceError};
 use crate::sink::influx::line::MEASUREMENT;
 use crate::summary::{Path, Suspicion};
 use crate::time::Wall;
@@ -122,6 +123,23 @@ impl InfluxSource {
             Ok(())
         })?;
         Ok((finished(paths), resolution))
+    }
+
+    /// Reads the newest point of each series.
+    pub(super) fn figures_at(
+        &self,
+        moment: Moment,
+        filter: &Filter,
+        condition: &Condition,
+    ) -> Result<Answer<Vec<PathFigures>>, SourceError> {
+        let newest = self.newest_of_each(moment, filter, condition, &single(), |columns, cells| {
+            let mut row = Row::default();
+            row.take(&Places::of(columns), cells);
+            (row.interval(), row)
+        })?;
+        let figures =
+            |one: &Newest<Row>| PathFigures { path: one.path.clone(), figures: one.value.figures(), newest: one.end };
+        Ok(newest_answer(moment, &newest, newest.iter().map(figures).collect()))
     }
 
     /// Lets the server join the points of each series.

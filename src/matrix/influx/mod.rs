@@ -14,11 +14,13 @@ mod columns;
 mod condition;
 mod flows;
 mod join;
+mod newest;
 mod quote;
 mod series_path;
 
 use super::question::{Filter, Window};
-use super::source::{Answer, Extent, FlowAt, Level, PathFigures, Point, Source, SourceError};
+use super::source::LONGEST;
+use super::source::{Answer, Extent, FlowAt, Level, Moment, PathFigures, Point, Source, SourceError, nominal};
 use crate::sink::influx::Target;
 use crate::sink::influx::line::MEASUREMENT;
 use crate::summary::Path;
@@ -48,6 +50,8 @@ const ANSWER_BYTES: u64 = 512 << 20;
 const OLDEST_HOLDS: Duration = Duration::from_secs(60);
 /// Where the newest point is looked for first.
 const RECENT: &str = "now() - 1h";
+/// Points of this time say how long intervals are now: collectors may differ.
+const LAST: &str = "2m";
 /// Length of an interval where points do not say it and there are no two of one series: the first LLAMA's.
 const UPSTREAMS_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -209,6 +213,17 @@ impl InfluxSource {
         Ok(oldest)
     }
 
+    /// The longest interval that points say of the last time.
+    fn longest(&self, newest: Wall) -> Result<Option<Duration>, SourceError> {
+        let (measurement, to) = (MEASUREMENT, newest.0);
+        let row = self.one(format!(
+            "SELECT max(\"interval_s\") FROM \"{measurement}\" WHERE time > {to} - {LAST} AND time <= {to}"
+        ))?;
+        let seconds = row.and_then(|(_, cells)| cells.first().and_then(Cell::float));
+        let longest = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        Ok(longest.filter(|longest| *longest <= LONGEST))
+    }
+
     /// The time between two points of one series, for databases whose points do not say it.
     fn distance(&self, newest: Wall) -> Result<Option<Duration>, SourceError> {
         let mut times = Vec::new();
@@ -236,9 +251,10 @@ impl Source for InfluxSource {
     fn extent(&self) -> Result<Extent, SourceError> {
         let Some((newest, said)) = self.newest()? else { return Ok(Extent::default()) };
         let interval = match said {
-            Some(interval) => interval,
+            Some(interval) => self.longest(newest)?.unwrap_or(interval),
             None => self.distance(newest)?.unwrap_or(UPSTREAMS_INTERVAL),
         };
+        let interval = nominal(interval);
         let oldest = self.oldest()?.unwrap_or(newest);
         let levels = vec![Level { resolution: interval, oldest }];
         Ok(Extent { oldest: Some(oldest), newest: Some(newest), interval, levels })
@@ -278,6 +294,20 @@ impl Source for InfluxSource {
         value.sort_by(|a, b| order(&a.path, &b.path));
         self.remember(value.iter().map(|one| &one.path));
         Ok(Answer { value, window, resolution })
+    }
+
+    fn instant(&self, moment: Moment, filter: &Filter) -> Result<Answer<Vec<PathFigures>>, SourceError> {
+        match self.condition(moment.reach(moment.interval), filter)? {
+            Some(condition) => self.figures_at(moment, filter, &condition),
+            None => Ok(newest::newest_answer::<(), _>(moment, &[], Vec::new())),
+        }
+    }
+
+    fn instant_flows(&self, moment: Moment, filter: &Filter) -> Result<Answer<Vec<FlowAt>>, SourceError> {
+        match self.condition(moment.reach(moment.interval), filter)? {
+            Some(condition) => self.flows_at(moment, filter, &condition),
+            None => Ok(newest::newest_answer::<(), _>(moment, &[], Vec::new())),
+        }
     }
 
     fn series(&self, window: Window, filter: &Filter, step: Duration) -> Result<Answer<Vec<Point>>, SourceError> {
