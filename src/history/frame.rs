@@ -3,6 +3,7 @@
 //! Responsible for that a frame's blocks, its total, its period's sums and the slots it makes stale change together:
 //! all within the caller's transaction. Read [`FrameWriter`], and [`commit`] for what happens to a batch.
 
+use super::Measured;
 use super::block::{Block, Blocks, rows};
 use super::catalogue::{Catalogue, Entry, SERIES};
 use super::layout::{BlockTable, CATALOGUE, DIRTY, Kind, Layout, META, PERIODS, TotalTable, table};
@@ -11,7 +12,7 @@ use super::store::{Store, Trouble, begin};
 use crate::summary::figures::Figures;
 use crate::summary::histogram::{Bucket, Buckets, LARGEST};
 use crate::summary::path_id::PathId;
-use crate::summary::{FlowSummary, Path, Summary};
+use crate::summary::{FlowSummary, Path};
 use crate::time::{Clock, SystemClock, Wall};
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,9 @@ use std::sync::atomic::Ordering::Relaxed;
 const AHEAD: u64 = 3_600_000_000_000;
 /// How much later a path must be seen again for that to be written down.
 const SEEN_STEP: u64 = 86_400_000_000_000;
+
+/// Intervals of the longest length for which it holds after one was seen.
+const LONGEST_HOLDS: u64 = 4;
 
 /// Figures of many paths joined, cheaply: the histogram is added up in place.
 #[derive(Debug)]
@@ -229,15 +233,15 @@ pub(super) struct Done {
 }
 
 /// Writes a batch in one transaction. What is there already, of the same path and end, is replaced.
-pub(super) fn commit(store: &Store, database: &Database, batch: &[Summary]) -> Result<Done, Trouble> {
+pub(super) fn commit(store: &Store, database: &Database, batch: &[Measured]) -> Result<Done, Trouble> {
     let transaction = begin(database)?;
     let mut catalogue = store.catalogue();
     let floor = floor(&transaction, 0)?;
     let latest = SystemClock.wall().0.saturating_add(AHEAD);
     let mut done = Done::default();
-    let mut frames: BTreeMap<(u32, u64), BTreeMap<u32, &Summary>> = BTreeMap::new();
+    let mut frames: BTreeMap<(u32, u64), BTreeMap<u32, &Measured>> = BTreeMap::new();
     let mut changed = BTreeSet::new();
-    let mut newest: Option<&Summary> = None;
+    let mut newest: Option<&Measured> = None;
     for summary in batch {
         let end = summary.end.0;
         let timely = end > floor && end <= latest;
@@ -258,7 +262,7 @@ pub(super) fn commit(store: &Store, database: &Database, batch: &[Summary]) -> R
         done.newest = before.max(newest.end.0);
         if newest.end.0 >= before {
             meta.insert("newest", newest.end.0)?;
-            meta.insert("interval", newest.end.0.saturating_sub(newest.start.0))?;
+            note_interval(&mut meta, newest)?;
         }
     }
     if !changed.is_empty() {
@@ -284,12 +288,25 @@ pub(super) fn commit(store: &Store, database: &Database, batch: &[Summary]) -> R
     Ok(done)
 }
 
+/// Notes the length of an interval, unless a longer one was seen lately: a window of it then holds an interval of every
+/// collector.
+fn note_interval(meta: &mut Table<'_, &str, u64>, newest: &Measured) -> Result<(), Trouble> {
+    let number = |name: &str| Ok::<_, Trouble>(meta.get(name)?.map_or(0, |number| number.value()));
+    let (longest, seen) = (number("interval")?, number("interval/seen")?);
+    let length = newest.end.0.saturating_sub(newest.start.0);
+    if length >= longest || newest.end.0 > seen.saturating_add(longest.saturating_mul(LONGEST_HOLDS)) {
+        meta.insert("interval", length)?;
+        meta.insert("interval/seen", newest.end.0)?;
+    }
+    Ok(())
+}
+
 fn write(
     transaction: &WriteTransaction,
     layout: &Layout,
     source: u32,
     end: u64,
-    summaries: BTreeMap<u32, &Summary>,
+    summaries: BTreeMap<u32, &Measured>,
 ) -> Result<(), Trouble> {
     let (mut frame, (old_figures, old_flows)) = FrameWriter::new(transaction, layout, 0, source, end)?;
     let mut old = old_figures.iter().filter(|(series, _)| !summaries.contains_key(series)).peekable();
@@ -297,7 +314,7 @@ fn write(
         while let Some((before, row)) = old.next_if(|(before, _)| *before < series) {
             frame.keep(*before, row, old_flows.get(before))?;
         }
-        frame.add(*series, &summary.path, Figures::from(*summary), &summary.worst_flows)?;
+        frame.add(*series, &summary.path, summary.figures.clone(), &summary.flows)?;
     }
     for (series, row) in old {
         frame.keep(*series, row, old_flows.get(series))?;
@@ -306,7 +323,7 @@ fn write(
 }
 
 /// The series and source of a summary's path; `None` when there are too many.
-fn number(catalogue: &mut Arc<Catalogue>, summary: &Summary, changed: &mut BTreeSet<u32>) -> Option<(u32, u32)> {
+fn number(catalogue: &mut Arc<Catalogue>, summary: &Measured, changed: &mut BTreeSet<u32>) -> Option<(u32, u32)> {
     if let Some((series, entry)) = catalogue.series(&summary.path) {
         let source = entry.source;
         if entry.seen.0.saturating_add(SEEN_STEP) <= summary.end.0 {

@@ -27,7 +27,8 @@ pub use counters::{HistoryCounters, HistorySnapshot};
 pub use queue::Limits;
 pub use reader::Reader;
 
-use crate::summary::Summary;
+use crate::summary::figures::Figures;
+use crate::summary::{FlowSummary, Path, Summary};
 use crate::time::Wall;
 use crossbeam_channel::{Receiver, bounded};
 use queue::Queue;
@@ -160,6 +161,33 @@ pub struct News {
     pub newest: Option<Wall>,
 }
 
+/// One path in one interval, as the history keeps it: what a [`Summary`] says, or what is known where there is none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// Which path.
+    pub path: Arc<Path>,
+    /// Begin of the interval.
+    pub start: Wall,
+    /// End of the interval.
+    pub end: Wall,
+    /// What was measured.
+    pub figures: Figures,
+    /// Its worst flows.
+    pub flows: Vec<FlowSummary>,
+}
+
+impl From<&Summary> for Measured {
+    fn from(summary: &Summary) -> Measured {
+        Measured {
+            path: summary.path.clone(),
+            start: summary.start,
+            end: summary.end,
+            figures: Figures::from(summary),
+            flows: summary.worst_flows.clone(),
+        }
+    }
+}
+
 /// A history and its thread.
 ///
 /// Dropping it gives up what waits in memory; [`History::close`] stores it first.
@@ -179,7 +207,12 @@ impl Writer {
     /// Hands summaries over. Never waits for the disk: where the queue is full, its oldest batches are dropped and
     /// counted.
     pub fn add(&self, summaries: &[Summary]) {
-        self.0.push(summaries);
+        self.add_measured(summaries.iter().map(Measured::from).collect());
+    }
+
+    /// The same with what is known of paths that no summary tells of. Counted as summaries.
+    pub fn add_measured(&self, measured: Vec<Measured>) {
+        self.0.push(measured);
     }
 }
 

@@ -301,7 +301,7 @@ proptest! {
             summary.rtt_histogram = figures.histogram.values().into_iter().map(|(ns, count)| (ns, count % 1000 + 1)).collect();
             summary.local_drops = figures.local_drops;
             summary.flows = figures.flows as u32;
-            store.with(|database| frame::commit(&store, database, std::slice::from_ref(&summary))).expect("commits");
+            store.with(|database| frame::commit(&store, database, &[Measured::from(&summary)])).expect("commits");
             expected.insert((n, at * 10), Figures::from(&summary));
             store.with(|database| {
                 let transaction = store::begin(database)?;

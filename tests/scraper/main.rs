@@ -5,6 +5,7 @@
 mod common;
 mod fake;
 mod load;
+mod mixed;
 mod new;
 mod real;
 #[path = "../influx/server.rs"]
@@ -58,7 +59,7 @@ impl Scraper {
 
     fn spawn(command: Command) -> Scraper {
         let process = Process::spawn(command);
-        let line = process.wait_for("API at http://");
+        let line = process.wait_for(" at http://");
         let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("address");
         Scraper { api: address.parse().expect("address"), process }
     }
