@@ -88,7 +88,7 @@ fn upkeep(store: &Store, begin: Instant) -> Result<bool, Trouble> {
             make(&transaction, &store.layout, &catalogue, &store.counters.damaged_blocks, *slot)?;
         }
         let mut evicted = evict(store, &transaction, newest)?;
-        let idle = slots.is_empty() && evicted.age + evicted.bytes == 0 && !evicted.more;
+        let idle = slots.is_empty() && evicted.age + evicted.bytes == 0 && !evicted.thinned && !evicted.more;
         match idle {
             true => transaction.abort()?,
             false => transaction.commit()?,

@@ -54,8 +54,9 @@ pub struct Options {
     pub directory: PathBuf,
     /// How long intervals are kept as they came.
     pub max_age: Duration,
-    /// Bytes at most; beyond them the oldest of the finest level goes first. At least [`SMALLEST`].
-    pub max_bytes: u64,
+    /// Bytes at most; beyond them the oldest goes first, of the level that holds most of its share. At least
+    /// [`SMALLEST`]. `None`: [`MOST`], or half of what is free on the disk when that is less.
+    pub max_bytes: Option<u64>,
     /// Coarser levels, finest first. They cannot change once there is a history.
     pub levels: Vec<Coarser>,
     /// How much may wait for the disk.
@@ -68,9 +69,12 @@ pub struct Options {
 
 /// Bytes that a history must be allowed at least.
 pub const SMALLEST: u64 = 16 << 20;
+/// Bytes that a history takes at most unless it is told otherwise: a day of 10 000 paths every 10 s as they came, and
+/// as much again for coarser levels.
+pub const MOST: u64 = 16 << 30;
 
 impl Options {
-    /// A day as it came, two weeks of 5 minutes, a year of hours; 8 GiB; a cache of 32 MiB.
+    /// A day as it came, two weeks of 5 minutes, a year of hours; 16 GiB or half of the disk; a cache of 32 MiB.
     pub fn new(directory: PathBuf) -> Options {
         const DAY: Duration = Duration::from_secs(86_400);
         let five_minutes = Coarser { resolution: Duration::from_secs(300), max_age: 14 * DAY };
@@ -78,7 +82,7 @@ impl Options {
         Options {
             directory,
             max_age: DAY,
-            max_bytes: 8 << 30,
+            max_bytes: None,
             levels: vec![five_minutes, hour],
             limits: Limits::default(),
             cache_bytes: 32 << 20,

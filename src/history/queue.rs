@@ -196,16 +196,16 @@ mod tests {
     #[test]
     fn the_oldest_batch_makes_room() {
         let queue = queue(5);
-        queue.push(&numbered(0..3));
-        queue.push(&numbered(3..5));
-        queue.push(&numbered(5..7));
+        queue.push(numbered(0..3));
+        queue.push(numbered(3..5));
+        queue.push(numbered(5..7));
         let taken: Vec<u64> = queue.take().expect("some").iter().map(|summary| summary.end.0).collect();
         assert_eq!(taken, [3, 4, 5, 6]);
         let counters = queue.counters.snapshot();
         assert_eq!((counters.added, counters.dropped, counters.queued), (7, 3, 4));
         queue.settle();
         assert_eq!(queue.counters.snapshot().queued, 0);
-        queue.push(&numbered(0..6));
+        queue.push(numbered(0..6));
         assert_eq!(queue.counters.snapshot().dropped, 9, "a batch beyond the limit has no room at all");
     }
 
@@ -213,7 +213,7 @@ mod tests {
     fn bytes_are_bounded_too() {
         let queue = queue(1_000_000);
         for _ in 0..3 {
-            queue.push(&numbered(0..1000));
+            queue.push(numbered(0..1000));
         }
         let counters = queue.counters.snapshot();
         assert!(counters.queued_bytes <= 1 << 20 && counters.dropped >= 1000, "{counters:?}");
@@ -222,9 +222,9 @@ mod tests {
     #[test]
     fn a_closed_queue_gives_what_it_has_and_takes_nothing() {
         let queue = queue(10);
-        queue.push(&numbered(0..1));
+        queue.push(numbered(0..1));
         queue.close(Instant::now() + Duration::from_secs(60));
-        queue.push(&numbered(1..2));
+        queue.push(numbered(1..2));
         assert_eq!(queue.take().map(|taken| taken.len()), Some(1));
         queue.settle();
         assert!(queue.take().is_none());

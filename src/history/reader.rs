@@ -126,6 +126,44 @@ impl Reader {
         )))
     }
 
+    /// The flows of what was selected.
+    fn flows_of(
+        &self,
+        view: &View<'_>,
+        catalogue: &Catalogue,
+        selected: &[Selected],
+        piece: Piece,
+    ) -> Result<Vec<FlowAt>, Stop> {
+        let mut found: Vec<FlowAt> = Vec::new();
+        for (selected, kind) in selected.iter().flat_map(|one| [(one, Kind::Flows), (one, Kind::Sound)]) {
+            each_row(view, kind, selected, piece, &mut |end, series, bytes| {
+                let Some(entry) = catalogue.get(series).filter(|_| found.len() <= FLOWS) else { return Ok(()) };
+                let flows = row::flows(bytes, &entry.path).unwrap_or_default();
+                let end = Wall(end);
+                found.extend(flows.into_iter().map(|flow| FlowAt { path: entry.path.clone(), end, flow }));
+                Ok(())
+            })?;
+        }
+        match found.len() > FLOWS {
+            false => Ok(found),
+            true => Err(Stop::TooMuch(format!(
+                "{}: more than {FLOWS} flows asked for; choose a shorter time or fewer paths",
+                self.name()
+            ))),
+        }
+    }
+
+    /// The finest level from the chosen one on that has the flows of all paths back to the window, sound ones too; the
+    /// chosen one when there is none.
+    fn with_all_flows(&self, view: &View<'_>, window: Window, chosen: u8) -> Result<u8, Stop> {
+        for level in chosen..self.store.layout.0.len() as u8 {
+            if view.number(&format!("sound/{level}"))? <= window.from.0 {
+                return Ok(level);
+            }
+        }
+        Ok(chosen)
+    }
+
     /// The coarsest level whose slots fill a step.
     fn level_of(&self, step: u64) -> u8 {
         let fits = |(_, level): &(u8, super::layout::LevelLayout)| step.is_multiple_of(level.resolution);
@@ -327,22 +365,17 @@ impl Source for Reader {
     fn flows(&self, window: Window, filter: &Filter) -> Result<Answer<Vec<FlowAt>>, SourceError> {
         self.ask(|view, catalogue| {
             let selected = catalogue.select(filter);
-            let chosen = self.choose(view, window, 0, number(&selected))?;
-            let mut found: Vec<FlowAt> = Vec::new();
-            for selected in &selected {
-                each_row(view, Kind::Flows, selected, chosen.piece(), &mut |end, series, bytes| {
-                    let Some(entry) = catalogue.get(series).filter(|_| found.len() <= FLOWS) else { return Ok(()) };
-                    let flows = row::flows(bytes, &entry.path).unwrap_or_default();
-                    let end = Wall(end);
-                    found.extend(flows.into_iter().map(|flow| FlowAt { path: entry.path.clone(), end, flow }));
-                    Ok(())
-                })?;
+            let mut chosen = self.choose(view, window, 0, number(&selected))?;
+            let all = self.with_all_flows(view, window, chosen.level)?;
+            // of less than a slot, what lost a probe then tells more than all flows of the slot
+            let within = window.length() < Duration::from_nanos(self.store.layout.level(all).resolution);
+            let mut found = Vec::new();
+            if all == chosen.level || within {
+                found = self.flows_of(view, catalogue, &selected, chosen.piece())?;
             }
-            if found.len() > FLOWS {
-                return Err(Stop::TooMuch(format!(
-                    "{}: more than {FLOWS} flows asked for; choose a shorter time or fewer paths",
-                    self.name()
-                )));
+            if found.is_empty() && all > chosen.level {
+                chosen = self.choose(view, window, all, number(&selected))?;
+                found = self.flows_of(view, catalogue, &selected, chosen.piece())?;
             }
             found.sort_by_key(|flow| flow.end);
             Ok(chosen.answer(found))
