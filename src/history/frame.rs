@@ -269,7 +269,7 @@ pub(super) fn commit(store: &Store, database: &Database, batch: &[Measured]) -> 
     let mut done = Done::default();
     let mut frames: BTreeMap<(u32, u64), BTreeMap<u32, &Measured>> = BTreeMap::new();
     let mut changed = BTreeSet::new();
-    let mut newest: Option<&Measured> = None;
+    let (mut newest, mut longest): (Option<&Measured>, Option<&Measured>) = (None, None);
     for summary in batch {
         let end = summary.end.0;
         let timely = end > floor && end <= latest;
@@ -283,6 +283,9 @@ pub(super) fn commit(store: &Store, database: &Database, batch: &[Measured]) -> 
         if newest.is_none_or(|newest| newest.end < summary.end) {
             newest = Some(summary);
         }
+        if longest.is_none_or(|longest| length(longest) < length(summary)) {
+            longest = Some(summary);
+        }
     }
     if let Some(newest) = newest {
         let mut meta = transaction.open_table(META)?;
@@ -290,8 +293,8 @@ pub(super) fn commit(store: &Store, database: &Database, batch: &[Measured]) -> 
         done.newest = before.max(newest.end.0);
         if newest.end.0 >= before {
             meta.insert("newest", newest.end.0)?;
-            note_interval(&mut meta, newest)?;
         }
+        note_interval(&mut meta, done.newest, newest, longest.unwrap_or(newest))?;
     }
     if !changed.is_empty() {
         let mut stored = transaction.open_table(CATALOGUE)?;
@@ -316,15 +319,28 @@ pub(super) fn commit(store: &Store, database: &Database, batch: &[Measured]) -> 
     Ok(done)
 }
 
-/// Notes the length of an interval, unless a longer one was seen lately: a window of it then holds an interval of every
-/// collector.
-fn note_interval(meta: &mut Table<'_, &str, u64>, newest: &Measured) -> Result<(), Trouble> {
+/// Length of an interval, ns.
+fn length(summary: &Measured) -> u64 {
+    summary.end.0.saturating_sub(summary.start.0)
+}
+
+/// Notes the longest interval that was seen lately: a window of it holds an interval of every collector. Takes the end of
+/// the newest interval of all, and the newest and the longest one of a batch.
+fn note_interval(
+    meta: &mut Table<'_, &str, u64>,
+    now: u64,
+    newest: &Measured,
+    longest: &Measured,
+) -> Result<(), Trouble> {
     let number = |name: &str| Ok::<_, Trouble>(meta.get(name)?.map_or(0, |number| number.value()));
-    let (longest, seen) = (number("interval")?, number("interval/seen")?);
-    let length = newest.end.0.saturating_sub(newest.start.0);
-    if length >= longest || newest.end.0 > seen.saturating_add(longest.saturating_mul(LONGEST_HOLDS)) {
-        meta.insert("interval", length)?;
-        meta.insert("interval/seen", newest.end.0)?;
+    let (known, seen) = (number("interval")?, number("interval/seen")?);
+    let is_recent = |length: u64, end: u64| now <= end.saturating_add(length.saturating_mul(LONGEST_HOLDS));
+    let noted = [longest, newest].into_iter().find(|one| is_recent(length(one), one.end.0));
+    if let Some(noted) = noted
+        && (length(noted) >= known || !is_recent(known, seen))
+    {
+        meta.insert("interval", length(noted))?;
+        meta.insert("interval/seen", seen.max(noted.end.0))?;
     }
     Ok(())
 }

@@ -5,7 +5,6 @@
 use super::Measured;
 use super::counters::HistoryCounters;
 use crate::summary::FlowSummary;
-use crate::summary::histogram::Bucket;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -58,7 +57,7 @@ struct Batch {
 
 fn bytes(summary: &Measured) -> usize {
     size_of::<Measured>()
-        + summary.figures.histogram.counts().len() * size_of::<(Bucket, u64)>()
+        + size_of_val(summary.figures.histogram.counts())
         + summary.flows.len() * size_of::<FlowSummary>()
 }
 

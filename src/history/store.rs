@@ -342,7 +342,7 @@ fn forget_damaged(directory: &Path) {
 fn half_of_free(directory: &Path) -> u64 {
     let taken = std::fs::metadata(directory.join(FILE)).map_or(0, |file| file.blocks() * 512);
     let Ok(disk) = statvfs(directory) else { return MOST };
-    let free = u64::from(disk.blocks_available()).saturating_mul(u64::from(disk.fragment_size()));
+    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
     MOST.min(free.saturating_add(taken) / 2).max(SMALLEST)
 }
 

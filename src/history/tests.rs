@@ -199,6 +199,23 @@ fn what_comes_twice_late_or_from_elsewhere_counts_once() {
 }
 
 #[test]
+fn the_interval_is_the_longest_of_late_in_whatever_order_they_come() {
+    let directory = tempfile::tempdir().expect("directory");
+    let history = History::open(Options::new(directory.path().into())).expect("opens");
+    let add = |n: u32, second: u64, length: u64| {
+        let one = summary(&path(n, "r1"), second, 0);
+        history.writer().add(&[Summary { start: Wall(one.end.0 - length * SECOND), ..one }]);
+        settled(&history);
+        history.reader().extent().expect("an extent").interval.as_secs()
+    };
+    assert_eq!(add(1, 100, 10), 10);
+    assert_eq!(add(2, 95, 30), 30, "it is older than the newest");
+    assert_eq!([add(1, 110, 10), add(1, 120, 10), add(2, 125, 30), add(1, 130, 10)], [30; 4]);
+    assert_eq!([add(1, 240, 10), add(1, 250, 10)], [30, 10], "the slow one has gone");
+    assert_eq!(add(2, 60, 30), 10, "it caught up with what was long ago");
+}
+
+#[test]
 fn a_path_whose_tags_change_stays_one_path() {
     let directory = tempfile::tempdir().expect("directory");
     let history = History::open(Options::new(directory.path().into())).expect("opens");

@@ -59,7 +59,7 @@ fn one_matrix_shows_old_and_new_collectors_as_the_database_does() {
     expect_points(&server, 8);
     let mut command = Command::new(LLAMA);
     command.args(["matrix", "--influx", &url, "--api", "127.0.0.1:0"]).env("NO_COLOR", "1");
-    let of_database = Scraper::spawn(command);
+    let of_database = Scraper::spawn(command, ") at http://");
     let same = format!("{asked}&span=3600");
     assert_eq!(cells(&of_database.get(&same)), cells(&scraper.get(&same)));
 
