@@ -71,10 +71,10 @@ pub struct Options {
 pub const SMALLEST: u64 = 16 << 20;
 /// Bytes that a history takes at most unless it is told otherwise: a day of 10 000 paths every 10 s as they came, and
 /// as much again for coarser levels.
-pub const MOST: u64 = 16 << 30;
+pub const MOST: u64 = 20 << 30;
 
 impl Options {
-    /// A day as it came, two weeks of 5 minutes, a year of hours; 16 GiB or half of the disk; a cache of 32 MiB.
+    /// A day as it came, two weeks of 5 minutes, a year of hours; 20 GiB or half of the disk; a cache of 32 MiB.
     pub fn new(directory: PathBuf) -> Options {
         const DAY: Duration = Duration::from_secs(86_400);
         let five_minutes = Coarser { resolution: Duration::from_secs(300), max_age: 14 * DAY };
