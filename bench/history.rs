@@ -42,7 +42,7 @@ fn main() {
     }
     let directory = tempfile::tempdir_in(&place).unwrap();
     let options =
-        Options { spacing: Duration::ZERO, max_bytes: 1 << 40, ..Options::new(directory.path().join("history")) };
+        Options { spacing: Duration::ZERO, max_bytes: Some(1 << 40), ..Options::new(directory.path().join("history")) };
     let history = History::open(options.clone()).unwrap();
     let (writer, mut random) = (history.writer(), Random::new(1));
     let paths: Vec<_> = (0..paths).map(path).collect();

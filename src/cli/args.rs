@@ -243,9 +243,9 @@ pub struct HistoryArgs {
     /// How long summaries are kept as they came: 24h, 7d; joined to 5 minutes they are kept two weeks, to hours a year
     #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "24h")]
     pub history_age: Duration,
-    /// Bytes the history may use: 500M, 8G; beyond it the oldest goes
-    #[arg(long, value_name = "BYTES", value_parser = values::bytes, default_value = "8G")]
-    pub history_max_bytes: u64,
+    /// Bytes the history may use: 500M, 8G; beyond it the oldest goes [default: 20G, or half of what is free on its disk]
+    #[arg(long, value_name = "BYTES", value_parser = values::bytes)]
+    pub history_max_bytes: Option<u64>,
 }
 
 /// `llama scraper`.

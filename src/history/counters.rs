@@ -1,7 +1,7 @@
 //! What became of the summaries given to the history, readable by anyone at any time.
 
 use crate::time::Wall;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 /// Counters of a history, written by its thread and by [`Writer::add`](super::Writer::add).
@@ -24,6 +24,8 @@ pub struct HistoryCounters {
     pub(super) damaged_files: AtomicU64,
     pub(super) damaged_blocks: AtomicU64,
     pub(super) bytes: AtomicU64,
+    pub(super) max_bytes: AtomicU64,
+    pub(super) short: AtomicBool,
     pub(super) file_bytes: AtomicU64,
     pub(super) paths: AtomicU64,
     pub(super) oldest: AtomicU64,
@@ -64,6 +66,10 @@ pub struct HistorySnapshot {
     pub damaged_blocks: u64,
     /// Bytes of what is kept.
     pub bytes: u64,
+    /// Bytes that it may take.
+    pub max_bytes: u64,
+    /// Whether summaries are kept as they came for less than the time asked for: there was no room.
+    pub short: bool,
     /// Bytes that the file takes on the disk: what is kept, and room that will be used again.
     pub file_bytes: u64,
     /// Paths known.
@@ -106,6 +112,8 @@ impl HistoryCounters {
             damaged_files: self.damaged_files.load(Relaxed),
             damaged_blocks: self.damaged_blocks.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
+            max_bytes: self.max_bytes.load(Relaxed),
+            short: self.short.load(Relaxed),
             file_bytes: self.file_bytes.load(Relaxed),
             paths: self.paths.load(Relaxed),
             oldest: self.oldest.load(Relaxed),

@@ -3,16 +3,17 @@
 //! Responsible for that a frame's blocks, its total, its period's sums and the slots it makes stale change together:
 //! all within the caller's transaction. Read [`FrameWriter`], and [`commit`] for what happens to a batch.
 
+use super::Measured;
 use super::block::{Block, Blocks, rows};
 use super::catalogue::{Catalogue, Entry, SERIES};
-use super::layout::{BlockTable, CATALOGUE, DIRTY, Kind, LENGTHS, Layout, META, PERIODS, TotalTable, table};
+use super::layout::{BlockTable, CATALOGUE, DIRTY, Kind, LENGTHS, Layout, META, PERIODS, SOUND, TotalTable, table};
 use super::row;
 use super::store::{Store, Trouble, begin};
 use crate::matrix::source::LONGEST;
 use crate::summary::figures::Figures;
 use crate::summary::histogram::{Bucket, Buckets, LARGEST};
 use crate::summary::path_id::PathId;
-use crate::summary::{FlowSummary, Path, Summary};
+use crate::summary::{FlowSummary, Path};
 use crate::time::{Clock, SystemClock, Wall};
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 use std::collections::{BTreeMap, BTreeSet};
@@ -129,13 +130,30 @@ pub(super) struct FrameWriter<'a> {
     period: u64,
     figures: Growing<'a>,
     flows: Growing<'a>,
+    sound: Growing<'a>,
     totals: Table<'a, (u32, u64), &'static [u8]>,
     total: Total,
     buffer: Vec<u8>,
 }
 
-/// Rows of figures and of flows that a frame had.
-pub(super) type Before = (BTreeMap<u32, Vec<u8>>, BTreeMap<u32, Vec<u8>>);
+/// Rows that a frame had, by series.
+pub(super) struct Before {
+    figures: BTreeMap<u32, Vec<u8>>,
+    flows: BTreeMap<u32, Vec<u8>>,
+    sound: BTreeMap<u32, Vec<u8>>,
+}
+
+impl Before {
+    /// The row of flows that a series had.
+    pub(super) fn flows(&self, series: u32) -> Option<&[u8]> {
+        self.flows.get(&series).or_else(|| self.sound.get(&series)).map(Vec::as_slice)
+    }
+}
+
+/// Whether no flow lost a probe or changed its class: of such a path all flows tell the same sooner or later.
+fn is_sound(flows: &[FlowSummary]) -> bool {
+    flows.iter().all(|flow| (flow.lost, flow.dscp_changed_forward, flow.dscp_changed_reverse) == (0, 0, 0))
+}
 
 impl<'a> FrameWriter<'a> {
     /// Begins a frame anew, and gives what it had.
@@ -150,9 +168,10 @@ impl<'a> FrameWriter<'a> {
         let mut figures = Growing::new(transaction, &table(Kind::Figures, level, period), source, end)?;
         let mut flows = Growing::new(transaction, &table(Kind::Flows, level, period), source, end)?;
         let totals = transaction.open_table(TotalTable::new(&table(Kind::Totals, level, period)))?;
-        let before = (figures.clear()?, flows.clear()?);
+        let mut sound = Growing::new(transaction, &table(Kind::Sound, level, period), source, end)?;
+        let before = Before { figures: figures.clear()?, flows: flows.clear()?, sound: sound.clear()? };
         let (total, buffer) = (Total::default(), Vec::new());
-        Ok((FrameWriter { transaction, level, period, figures, flows, totals, total, buffer }, before))
+        Ok((FrameWriter { transaction, level, period, figures, flows, sound, totals, total, buffer }, before))
     }
 
     /// Adds a series.
@@ -170,19 +189,23 @@ impl<'a> FrameWriter<'a> {
         if !flows.is_empty() {
             self.buffer.clear();
             row::put_flows(&mut self.buffer, path, flows);
-            self.flows.add(series, &self.buffer)?;
+            let table = if is_sound(flows) { &mut self.sound } else { &mut self.flows };
+            table.add(series, &self.buffer)?;
         }
         Ok(())
     }
 
     /// Adds a series as it was.
-    fn keep(&mut self, series: u32, figures: &[u8], flows: Option<&Vec<u8>>) -> Result<(), Trouble> {
+    fn keep(&mut self, series: u32, figures: &[u8], before: &Before) -> Result<(), Trouble> {
         if let Some(known) = row::figures(figures) {
             self.figures.add(series, figures)?;
             self.total.add(known);
         }
-        if let Some(flows) = flows {
+        if let Some(flows) = before.flows.get(&series) {
             self.flows.add(series, flows)?;
+        }
+        if let Some(flows) = before.sound.get(&series) {
+            self.sound.add(series, flows)?;
         }
         Ok(())
     }
@@ -191,8 +214,9 @@ impl<'a> FrameWriter<'a> {
     pub(super) fn end(mut self) -> Result<(), Trouble> {
         self.figures.end()?;
         self.flows.end()?;
+        self.sound.end()?;
         let key = (self.figures.source, self.figures.end);
-        let mut bytes = self.figures.bytes + self.flows.bytes;
+        let mut bytes = self.figures.bytes + self.flows.bytes + self.sound.bytes;
         let before = match self.total.take() {
             Some(total) => {
                 self.buffer.clear();
@@ -217,6 +241,11 @@ impl<'a> FrameWriter<'a> {
             newest.max(key.1),
         );
         periods.insert(period, grown)?;
+        if self.sound.bytes != 0 {
+            let mut sound = self.transaction.open_table(SOUND)?;
+            let held = sound.get(period)?.map_or(0, |held| held.value());
+            sound.insert(period, held.saturating_add_signed(self.sound.bytes))?;
+        }
         Ok(())
     }
 }
@@ -230,15 +259,15 @@ pub(super) struct Done {
 }
 
 /// Writes a batch in one transaction. What is there already, of the same path and end, is replaced.
-pub(super) fn commit(store: &Store, database: &Database, batch: &[Summary]) -> Result<Done, Trouble> {
+pub(super) fn commit(store: &Store, database: &Database, batch: &[Measured]) -> Result<Done, Trouble> {
     let transaction = begin(database)?;
     let mut catalogue = store.catalogue();
     let floor = floor(&transaction, 0)?;
     let latest = SystemClock.wall().0.saturating_add(AHEAD);
     let mut done = Done::default();
-    let mut frames: BTreeMap<(u32, u64), BTreeMap<u32, &Summary>> = BTreeMap::new();
+    let mut frames: BTreeMap<(u32, u64), BTreeMap<u32, &Measured>> = BTreeMap::new();
     let mut changed = BTreeSet::new();
-    let mut newest: Option<&Summary> = None;
+    let mut newest: Option<&Measured> = None;
     let mut lengths: BTreeMap<(u64, u32), Length> = BTreeMap::new();
     for summary in batch {
         let end = summary.end.0;
@@ -308,24 +337,24 @@ fn write(
     layout: &Layout,
     source: u32,
     end: u64,
-    summaries: BTreeMap<u32, &Summary>,
+    summaries: BTreeMap<u32, &Measured>,
 ) -> Result<(), Trouble> {
-    let (mut frame, (old_figures, old_flows)) = FrameWriter::new(transaction, layout, 0, source, end)?;
-    let mut old = old_figures.iter().filter(|(series, _)| !summaries.contains_key(series)).peekable();
+    let (mut frame, before) = FrameWriter::new(transaction, layout, 0, source, end)?;
+    let mut old = before.figures.iter().filter(|(series, _)| !summaries.contains_key(series)).peekable();
     for (series, summary) in &summaries {
-        while let Some((before, row)) = old.next_if(|(before, _)| *before < series) {
-            frame.keep(*before, row, old_flows.get(before))?;
+        while let Some((earlier, row)) = old.next_if(|(earlier, _)| *earlier < series) {
+            frame.keep(*earlier, row, &before)?;
         }
-        frame.add(*series, &summary.path, Figures::from(*summary), &summary.worst_flows)?;
+        frame.add(*series, &summary.path, summary.figures.clone(), &summary.flows)?;
     }
     for (series, row) in old {
-        frame.keep(*series, row, old_flows.get(series))?;
+        frame.keep(*series, row, &before)?;
     }
     frame.end()
 }
 
 /// The series and source of a summary's path; `None` when there are too many.
-fn number(catalogue: &mut Arc<Catalogue>, summary: &Summary, changed: &mut BTreeSet<u32>) -> Option<(u32, u32)> {
+fn number(catalogue: &mut Arc<Catalogue>, summary: &Measured, changed: &mut BTreeSet<u32>) -> Option<(u32, u32)> {
     if let Some((series, entry)) = catalogue.series(&summary.path) {
         let source = entry.source;
         if entry.seen.0.saturating_add(SEEN_STEP) <= summary.end.0 {
@@ -348,14 +377,22 @@ fn number(catalogue: &mut Arc<Catalogue>, summary: &Summary, changed: &mut BTree
 
 /// Where what a level keeps begins.
 pub(super) fn floor(transaction: &WriteTransaction, level: u8) -> Result<u64, Trouble> {
+    number_of(transaction, &format!("floor/{level}"))
+}
+
+/// Where what a level keeps of sound paths' flows begins.
+pub(super) fn sound_floor(transaction: &WriteTransaction, level: u8) -> Result<u64, Trouble> {
+    number_of(transaction, &format!("sound/{level}"))
+}
+
+/// A number of the file's description; 0 when it is not there.
+fn number_of(transaction: &WriteTransaction, name: &str) -> Result<u64, Trouble> {
     let meta = transaction.open_table(META)?;
-    let floor = meta.get(format!("floor/{level}").as_str())?.map_or(0, |floor| floor.value());
-    Ok(floor)
+    let number = meta.get(name)?.map_or(0, |number| number.value());
+    Ok(number)
 }
 
 /// The end of the newest interval.
 pub(super) fn newest(transaction: &WriteTransaction) -> Result<Wall, Trouble> {
-    let meta = transaction.open_table(META)?;
-    let newest = meta.get("newest")?.map_or(0, |newest| newest.value());
-    Ok(Wall(newest))
+    Ok(Wall(number_of(transaction, "newest")?))
 }

@@ -2,14 +2,13 @@
 //!
 //! Read [`run`].
 
-use super::News;
 use super::frame::{Done, commit, newest};
 use super::queue::Queue;
 use super::retention::{evict, publish};
 use super::rollup::{due, make};
 use super::store::{self, Store, Trouble};
+use super::{Measured, News};
 use crate::net::thread;
-use crate::summary::Summary;
 use crate::time::Wall;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -64,7 +63,7 @@ fn nanoseconds(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn settle(store: &Store, queue: &Queue, batch: &[Summary], done: Done) {
+fn settle(store: &Store, queue: &Queue, batch: &[Measured], done: Done) {
     debug_assert_eq!(batch.len() as u64, done.committed + done.refused);
     store.counters.committed.fetch_add(done.committed, Relaxed);
     store.counters.refused.fetch_add(done.refused, Relaxed);
@@ -89,7 +88,7 @@ fn upkeep(store: &Store, begin: Instant) -> Result<bool, Trouble> {
             make(&transaction, &store.layout, &catalogue, &store.counters.damaged_blocks, *slot)?;
         }
         let mut evicted = evict(store, &transaction, newest)?;
-        let idle = slots.is_empty() && evicted.age + evicted.bytes == 0 && !evicted.more;
+        let idle = slots.is_empty() && evicted.age + evicted.bytes == 0 && !evicted.thinned && !evicted.more;
         match idle {
             true => transaction.abort()?,
             false => transaction.commit()?,

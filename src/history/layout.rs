@@ -19,6 +19,8 @@ pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("me
 pub(super) const CATALOGUE: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("catalogue");
 /// What each period of each level holds: entries, bytes, end of the oldest and of the newest.
 pub(super) const PERIODS: TableDefinition<'_, (u8, u64), (u64, u64, u64, u64)> = TableDefinition::new("periods");
+/// Bytes of each period's flows of sound paths, which go first.
+pub(super) const SOUND: TableDefinition<'_, (u8, u64), u64> = TableDefinition::new("sound");
 /// Slots of coarser levels that something finer was written to since they were: level, end, source.
 pub(super) const DIRTY: TableDefinition<'_, (u8, u64, u32), ()> = TableDefinition::new("dirty");
 
@@ -31,8 +33,10 @@ pub(super) const LENGTHS: TableDefinition<'_, (u64, u32), (u64, u64, u64)> = Tab
 pub(super) enum Kind {
     /// Figures.
     Figures,
-    /// The worst flows.
+    /// The worst flows of paths of which one of them lost a probe or changed its class.
     Flows,
+    /// The worst flows of other paths.
+    Sound,
     /// Figures of a source's series joined.
     Totals,
 }
@@ -43,6 +47,8 @@ const SLOTS: u64 = 3;
 const COARSE_SLOTS: u64 = 6;
 /// Periods of the last level have so many of its own slots.
 const LAST_SLOTS: u64 = 72;
+/// How long flows of sound paths are kept as they came, ns: an hour.
+const SOUND_AGE: u64 = 3_600_000_000_000;
 /// Length of raw periods without coarser levels, ns.
 const ALONE: u64 = 900_000_000_000;
 
@@ -55,6 +61,8 @@ pub(super) struct LevelLayout {
     pub(super) period: u64,
     /// How long its entries are kept, ns.
     pub(super) max_age: u64,
+    /// How long flows of sound paths are kept, ns: until then the next level has them joined.
+    pub(super) sound_age: u64,
 }
 
 /// All levels, finest first.
@@ -70,14 +78,18 @@ impl Layout {
             resolution: 0,
             period: resolution(0).map_or(ALONE, |next| SLOTS * next),
             max_age: ns(options.max_age),
+            sound_age: if options.levels.is_empty() { u64::MAX } else { SOUND_AGE },
         };
-        let coarser = options.levels.iter().enumerate().map(|(n, level)| LevelLayout {
+        // yesterday's, where summaries are kept as they came for a day
+        let ages = std::iter::once(options.max_age).chain(options.levels.iter().map(|level| level.max_age));
+        let coarser = options.levels.iter().zip(ages).enumerate().map(|(n, (level, finer_age))| LevelLayout {
             resolution: ns(level.resolution),
             period: match resolution(n + 1) {
                 Some(next) => COARSE_SLOTS * next,
                 None => LAST_SLOTS * ns(level.resolution),
             },
             max_age: ns(level.max_age),
+            sound_age: ns(finer_age),
         });
         Layout(std::iter::once(raw).chain(coarser).collect())
     }
@@ -87,6 +99,11 @@ impl Layout {
         let coarse: Vec<u64> = self.0.iter().skip(1).map(|level| level.resolution).collect();
         coarse.iter().all(|resolution| *resolution >= 1_000_000_000)
             && coarse.windows(2).all(|pair| pair[1] > pair[0] && pair[1] % pair[0] == 0)
+    }
+
+    /// The share of all bytes that a level may hold before it goes first: a half, a quarter, and so on, as the divisor.
+    pub(super) fn divisor(&self, level: u8) -> u64 {
+        1 << (usize::from(level) + 1).min(self.0.len().saturating_sub(1))
     }
 
     /// Levels above the raw one, finest first.
@@ -101,6 +118,7 @@ impl Layout {
             resolution: 0,
             period: ALONE,
             max_age: u64::MAX,
+            sound_age: u64::MAX,
         })
     }
 }
@@ -138,6 +156,7 @@ pub(super) fn table(kind: Kind, level: u8, period: u64) -> String {
     let kind = match kind {
         Kind::Figures => "figures",
         Kind::Flows => "flows",
+        Kind::Sound => "sound",
         Kind::Totals => "totals",
     };
     format!("{kind}/{level}/{period}")

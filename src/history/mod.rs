@@ -27,7 +27,8 @@ pub use counters::{HistoryCounters, HistorySnapshot};
 pub use queue::Limits;
 pub use reader::Reader;
 
-use crate::summary::Summary;
+use crate::summary::figures::Figures;
+use crate::summary::{FlowSummary, Path, Summary};
 use crate::time::Wall;
 use crossbeam_channel::{Receiver, bounded};
 use queue::Queue;
@@ -53,8 +54,9 @@ pub struct Options {
     pub directory: PathBuf,
     /// How long intervals are kept as they came.
     pub max_age: Duration,
-    /// Bytes at most; beyond them the oldest of the finest level goes first. At least [`SMALLEST`].
-    pub max_bytes: u64,
+    /// Bytes at most; beyond them the oldest goes first, of the level that holds most of its share. At least
+    /// [`SMALLEST`]. `None`: [`MOST`], or half of what is free on the disk when that is less.
+    pub max_bytes: Option<u64>,
     /// Coarser levels, finest first. They cannot change once there is a history.
     pub levels: Vec<Coarser>,
     /// How much may wait for the disk.
@@ -67,9 +69,12 @@ pub struct Options {
 
 /// Bytes that a history must be allowed at least.
 pub const SMALLEST: u64 = 16 << 20;
+/// Bytes that a history takes at most unless it is told otherwise: a day of 10 000 paths every 10 s as they came, and
+/// as much again for coarser levels.
+pub const MOST: u64 = 20 << 30;
 
 impl Options {
-    /// A day as it came, two weeks of 5 minutes, a year of hours; 8 GiB; a cache of 32 MiB.
+    /// A day as it came, two weeks of 5 minutes, a year of hours; 20 GiB or half of the disk; a cache of 32 MiB.
     pub fn new(directory: PathBuf) -> Options {
         const DAY: Duration = Duration::from_secs(86_400);
         let five_minutes = Coarser { resolution: Duration::from_secs(300), max_age: 14 * DAY };
@@ -77,7 +82,7 @@ impl Options {
         Options {
             directory,
             max_age: DAY,
-            max_bytes: 8 << 30,
+            max_bytes: None,
             levels: vec![five_minutes, hour],
             limits: Limits::default(),
             cache_bytes: 32 << 20,
@@ -160,6 +165,33 @@ pub struct News {
     pub newest: Option<Wall>,
 }
 
+/// One path in one interval, as the history keeps it: what a [`Summary`] says, or what is known where there is none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// Which path.
+    pub path: Arc<Path>,
+    /// Begin of the interval.
+    pub start: Wall,
+    /// End of the interval.
+    pub end: Wall,
+    /// What was measured.
+    pub figures: Figures,
+    /// Its worst flows.
+    pub flows: Vec<FlowSummary>,
+}
+
+impl From<&Summary> for Measured {
+    fn from(summary: &Summary) -> Measured {
+        Measured {
+            path: summary.path.clone(),
+            start: summary.start,
+            end: summary.end,
+            figures: Figures::from(summary),
+            flows: summary.worst_flows.clone(),
+        }
+    }
+}
+
 /// A history and its thread.
 ///
 /// Dropping it gives up what waits in memory; [`History::close`] stores it first.
@@ -179,7 +211,12 @@ impl Writer {
     /// Hands summaries over. Never waits for the disk: where the queue is full, its oldest batches are dropped and
     /// counted.
     pub fn add(&self, summaries: &[Summary]) {
-        self.0.push(summaries);
+        self.add_measured(summaries.iter().map(Measured::from).collect());
+    }
+
+    /// The same with what is known of paths that no summary tells of. Counted as summaries.
+    pub fn add_measured(&self, measured: Vec<Measured>) {
+        self.0.push(measured);
     }
 }
 

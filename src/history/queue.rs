@@ -2,8 +2,9 @@
 //!
 //! Holds batches as they came, bounded in summaries and bytes; a full queue drops the oldest batch. Read [`Queue`].
 
+use super::Measured;
 use super::counters::HistoryCounters;
-use crate::summary::{FlowSummary, Summary};
+use crate::summary::FlowSummary;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -50,14 +51,14 @@ struct State {
 
 #[derive(Debug)]
 struct Batch {
-    summaries: Vec<Summary>,
+    summaries: Vec<Measured>,
     bytes: usize,
 }
 
-fn bytes(summary: &Summary) -> usize {
-    size_of::<Summary>()
-        + summary.rtt_histogram.len() * size_of::<(u64, u64)>()
-        + summary.worst_flows.len() * size_of::<FlowSummary>()
+fn bytes(summary: &Measured) -> usize {
+    size_of::<Measured>()
+        + size_of_val(summary.figures.histogram.counts())
+        + summary.flows.len() * size_of::<FlowSummary>()
 }
 
 impl Queue {
@@ -76,18 +77,19 @@ impl Queue {
     }
 
     /// Appends a batch, dropping the oldest where there is no room. Never waits for the disk.
-    pub(super) fn push(&self, summaries: &[Summary]) {
+    pub(super) fn push(&self, summaries: Vec<Measured>) {
         if summaries.is_empty() {
             return;
         }
-        let batch = Batch { summaries: summaries.to_vec(), bytes: summaries.iter().map(bytes).sum() };
+        let number = summaries.len();
+        let batch = Batch { bytes: summaries.iter().map(bytes).sum(), summaries };
         let mut state = self.lock();
-        self.counters.added.fetch_add(summaries.len() as u64, Relaxed);
+        self.counters.added.fetch_add(number as u64, Relaxed);
         if state.deadline.is_some() {
-            self.counters.dropped.fetch_add(summaries.len() as u64, Relaxed);
+            self.counters.dropped.fetch_add(number as u64, Relaxed);
             return;
         }
-        state.summaries += summaries.len();
+        state.summaries += number;
         state.bytes += batch.bytes;
         state.batches.push_back(batch);
         let mut dropped = Vec::new(); // freed without the lock
@@ -105,7 +107,7 @@ impl Queue {
 
     /// Waits for batches, and gives as many as one commit takes; `None` when the queue is closed and empty, or its
     /// deadline is past. What is given is in hand until [`Queue::settle`].
-    pub(super) fn take(&self) -> Option<Vec<Summary>> {
+    pub(super) fn take(&self) -> Option<Vec<Measured>> {
         let mut state = self.lock();
         loop {
             if state.deadline.is_some_and(|d| state.batches.is_empty() || d <= Instant::now()) {
@@ -179,28 +181,30 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::sink::record::samples;
+    use crate::summary::Summary;
+    use crate::time::Wall;
 
     fn queue(summaries: usize) -> Queue {
         Queue::new(Limits { summaries, bytes: 1 << 20 }, Arc::default())
     }
 
-    fn numbered(numbers: std::ops::Range<u32>) -> Vec<Summary> {
-        numbers.map(|interval| Summary { interval, ..samples::full() }).collect()
+    fn numbered(numbers: std::ops::Range<u32>) -> Vec<Measured> {
+        numbers.map(|n| Measured::from(&Summary { end: Wall(n.into()), ..samples::full() })).collect()
     }
 
     #[test]
     fn the_oldest_batch_makes_room() {
         let queue = queue(5);
-        queue.push(&numbered(0..3));
-        queue.push(&numbered(3..5));
-        queue.push(&numbered(5..7));
-        let taken: Vec<u32> = queue.take().expect("some").iter().map(|summary| summary.interval).collect();
+        queue.push(numbered(0..3));
+        queue.push(numbered(3..5));
+        queue.push(numbered(5..7));
+        let taken: Vec<u64> = queue.take().expect("some").iter().map(|summary| summary.end.0).collect();
         assert_eq!(taken, [3, 4, 5, 6]);
         let counters = queue.counters.snapshot();
         assert_eq!((counters.added, counters.dropped, counters.queued), (7, 3, 4));
         queue.settle();
         assert_eq!(queue.counters.snapshot().queued, 0);
-        queue.push(&numbered(0..6));
+        queue.push(numbered(0..6));
         assert_eq!(queue.counters.snapshot().dropped, 9, "a batch beyond the limit has no room at all");
     }
 
@@ -208,7 +212,7 @@ mod tests {
     fn bytes_are_bounded_too() {
         let queue = queue(1_000_000);
         for _ in 0..3 {
-            queue.push(&numbered(0..1000));
+            queue.push(numbered(0..1000));
         }
         let counters = queue.counters.snapshot();
         assert!(counters.queued_bytes <= 1 << 20 && counters.dropped >= 1000, "{counters:?}");
@@ -217,9 +221,9 @@ mod tests {
     #[test]
     fn a_closed_queue_gives_what_it_has_and_takes_nothing() {
         let queue = queue(10);
-        queue.push(&numbered(0..1));
+        queue.push(numbered(0..1));
         queue.close(Instant::now() + Duration::from_secs(60));
-        queue.push(&numbered(1..2));
+        queue.push(numbered(1..2));
         assert_eq!(queue.take().map(|taken| taken.len()), Some(1));
         queue.settle();
         assert!(queue.take().is_none());

@@ -180,6 +180,60 @@ impl Reader {
         }
     }
 
+    /// The flows of what was selected.
+    fn flows_of(
+        &self,
+        view: &View<'_>,
+        catalogue: &Catalogue,
+        selected: &[Selected],
+        piece: Piece,
+    ) -> Result<Vec<FlowAt>, Stop> {
+        let mut found: Vec<FlowAt> = Vec::new();
+        for (selected, kind) in selected.iter().flat_map(|one| [(one, Kind::Flows), (one, Kind::Sound)]) {
+            each_row(view, kind, selected, piece, &mut |end, series, bytes| {
+                add_flows(&mut found, catalogue, (end, series), bytes);
+                Ok(())
+            })?;
+        }
+        self.few_enough(&found)?;
+        Ok(found)
+    }
+
+    /// The flows of a window, from the finest level that has them.
+    fn flows_over(
+        &self,
+        view: &View<'_>,
+        catalogue: &Catalogue,
+        window: Window,
+        selected: &[Selected],
+    ) -> Result<Answer<Vec<FlowAt>>, Stop> {
+        let mut chosen = self.choose(view, window, 0, number(selected))?;
+        let all = self.with_all_flows(view, window, chosen.level)?;
+        // of less than a slot, what lost a probe then tells more than all flows of the slot
+        let within = window.length() < Duration::from_nanos(self.store.layout.level(all).resolution);
+        let mut found = Vec::new();
+        if all == chosen.level || within {
+            found = self.flows_of(view, catalogue, selected, chosen.piece())?;
+        }
+        if found.is_empty() && all > chosen.level {
+            chosen = self.choose(view, window, all, number(selected))?;
+            found = self.flows_of(view, catalogue, selected, chosen.piece())?;
+        }
+        found.sort_by_key(|flow| flow.end);
+        Ok(chosen.answer(found))
+    }
+
+    /// The finest level from the chosen one on that has the flows of all paths back to the window, sound ones too; the
+    /// chosen one when there is none.
+    fn with_all_flows(&self, view: &View<'_>, window: Window, chosen: u8) -> Result<u8, Stop> {
+        for level in chosen..self.store.layout.0.len() as u8 {
+            if view.number(&format!("sound/{level}"))? <= window.from.0 {
+                return Ok(level);
+            }
+        }
+        Ok(chosen)
+    }
+
     /// The coarsest level whose slots fill a step.
     fn level_of(&self, step: u64) -> u8 {
         let fits = |(_, level): &(u8, super::layout::LevelLayout)| step.is_multiple_of(level.resolution);
@@ -427,7 +481,12 @@ impl Source for Reader {
                 })?;
             }
             self.few_enough(&found)?;
-            Ok(answer_at(moment, &rows, found))
+            let answer = answer_at(moment, &rows, found);
+            if answer.value.is_empty() && !rows.is_empty() {
+                // sound paths' flows may be kept no more but in a coarser level
+                return self.flows_over(view, catalogue, answer.window, &catalogue.select(filter));
+            }
+            Ok(answer)
         })
     }
 
@@ -465,19 +524,6 @@ impl Source for Reader {
     }
 
     fn flows(&self, window: Window, filter: &Filter) -> Result<Answer<Vec<FlowAt>>, SourceError> {
-        self.ask(|view, catalogue| {
-            let selected = catalogue.select(filter);
-            let chosen = self.choose(view, window, 0, number(&selected))?;
-            let mut found: Vec<FlowAt> = Vec::new();
-            for selected in &selected {
-                each_row(view, Kind::Flows, selected, chosen.piece(), &mut |end, series, bytes| {
-                    add_flows(&mut found, catalogue, (end, series), bytes);
-                    Ok(())
-                })?;
-            }
-            self.few_enough(&found)?;
-            found.sort_by_key(|flow| flow.end);
-            Ok(chosen.answer(found))
-        })
+        self.ask(|view, catalogue| self.flows_over(view, catalogue, window, &catalogue.select(filter)))
     }
 }

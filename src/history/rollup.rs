@@ -5,7 +5,7 @@
 //! rebuild at a start. Read [`due`] and [`make`].
 
 use super::catalogue::Catalogue;
-use super::frame::FrameWriter;
+use super::frame::{FrameWriter, sound_floor};
 use super::layout::{BlockTable, DIRTY, Kind, Layout, table};
 use super::row;
 use super::scan::blocks;
@@ -100,10 +100,15 @@ pub(super) fn make(
     let span = (end.saturating_sub(layout.level(level).resolution), end);
     let period = layout.level(finer).period_of(end); // periods hold whole slots
     let figures = transaction.open_table(BlockTable::new(&table(Kind::Figures, finer, period)))?;
-    let flows = transaction.open_table(BlockTable::new(&table(Kind::Flows, finer, period)))?;
+    let flows = [Kind::Flows, Kind::Sound]
+        .map(|kind| transaction.open_table(BlockTable::new(&table(kind, finer, period))))
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?;
+    // flows that the slot has are no longer all there to make them of
+    let thinned = sound_floor(transaction, finer)? >= end;
     let numbers: Vec<u32> =
         catalogue.iter().filter(|(_, entry)| entry.source == source).map(|(series, _)| series).collect();
-    let (mut frame, _) = FrameWriter::new(transaction, layout, level, source, end)?;
+    let (mut frame, before) = FrameWriter::new(transaction, layout, level, source, end)?;
     for chunk in numbers.chunks(SERIES as usize) {
         let (Some(least), Some(most)) = (chunk.first(), chunk.last()) else { continue };
         let range = (*least, *most);
@@ -114,16 +119,24 @@ pub(super) fn make(
             }
             Ok(())
         })?;
-        blocks(&flows, source, span, range, damaged, &mut |_, series, bytes| {
-            let path = catalogue.get(series).map(|entry| &*entry.path);
-            if let (Some(joined), Some(path)) = (joined.get_mut(&series), path) {
-                add_flows(&mut joined.flows, row::flows(bytes, path).unwrap_or_default());
-            }
-            Ok(())
-        })?;
+        for flows in &flows {
+            blocks(flows, source, span, range, damaged, &mut |_, series, bytes| {
+                let path = catalogue.get(series).map(|entry| &*entry.path);
+                if let (Some(joined), Some(path)) = (joined.get_mut(&series), path) {
+                    add_flows(&mut joined.flows, row::flows(bytes, path).unwrap_or_default());
+                }
+                Ok(())
+            })?;
+        }
         for (series, mut joined) in joined {
             let Some(entry) = catalogue.get(series) else { continue };
             keep_worst(&mut joined.flows);
+            if let Some(had) = before.flows(series).filter(|_| thinned) {
+                let had = row::flows(had, &entry.path).unwrap_or_default();
+                if sent(&had) > sent(&joined.flows) {
+                    joined.flows = had;
+                }
+            }
             frame.add(series, &entry.path, joined.figures, &joined.flows)?;
         }
     }
@@ -169,6 +182,11 @@ fn join(known: &mut FlowSummary, flow: &FlowSummary) {
         (Some(a), Some(b)) => Some(Extremes::joined(&a, &b)),
         (a, b) => a.or(b),
     };
+}
+
+/// Probes that flows tell of.
+fn sent(flows: &[FlowSummary]) -> u64 {
+    flows.iter().map(|flow| flow.sent).sum()
 }
 
 /// Keeps the worst flows, most lost first, then the slowest.

@@ -249,11 +249,13 @@ impl<'a> View<'a> {
         series: &[u32],
         f: &mut impl FnMut(u64, u32, &[u8]) -> Result<(), Trouble>,
     ) -> Result<(), Trouble> {
-        let name = table(Kind::Flows, level, self.layout.level(level).period_of(end));
-        match there(self.transaction.open_table(BlockTable::new(&name)))? {
-            Some(blocks) => self.seek(&blocks, source, end, series, f),
-            None => Ok(()),
+        for kind in [Kind::Flows, Kind::Sound] {
+            let name = table(kind, level, self.layout.level(level).period_of(end));
+            if let Some(blocks) = there(self.transaction.open_table(BlockTable::new(&name)))? {
+                self.seek(&blocks, source, end, series, f)?;
+            }
         }
+        Ok(())
     }
 
     /// Gives some rows of one frame, reading only the blocks they are in.

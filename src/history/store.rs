@@ -5,11 +5,13 @@
 
 use super::catalogue::{Catalogue, Entry};
 use super::counters::HistoryCounters;
-use super::layout::{CATALOGUE, DIRTY, LENGTHS, Layout, META, PERIODS};
+use super::layout::{CATALOGUE, DIRTY, LENGTHS, Layout, META, PERIODS, horizon};
 use super::scan::periods;
-use super::{HistoryError, News, Options, SMALLEST};
+use super::{HistoryError, MOST, News, Options, SMALLEST};
+use crate::time::Wall;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statvfs::statvfs;
 use redb::{Database, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -69,6 +71,8 @@ impl<E: Into<redb::Error>> From<E> for Trouble {
 #[derive(Debug)]
 pub(super) struct Store {
     pub(super) options: Options,
+    /// Bytes at most.
+    pub(super) max_bytes: u64,
     pub(super) layout: Layout,
     pub(super) counters: Arc<HistoryCounters>,
     pub(super) news: watch::Sender<News>,
@@ -81,16 +85,18 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn open(options: Options) -> Result<Store, HistoryError> {
-        if options.max_bytes < SMALLEST {
-            return Err(HistoryError::Small(options.max_bytes));
+        if let Some(few) = options.max_bytes.filter(|bytes| *bytes < SMALLEST) {
+            return Err(HistoryError::Small(few));
         }
         let layout = Layout::of(&options);
         if !layout.fits() {
             return Err(HistoryError::Levels(options.levels.iter().map(|level| level.resolution).collect()));
         }
         let lock = prepare(&options.directory)?;
+        let max_bytes = options.max_bytes.unwrap_or_else(|| half_of_free(&options.directory));
         let store = Store {
             options,
+            max_bytes,
             layout,
             counters: Arc::default(),
             news: watch::Sender::default(),
@@ -99,6 +105,7 @@ impl Store {
             suspected: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         };
+        store.counters.max_bytes.store(max_bytes, Relaxed);
         let small = std::fs::metadata(store.file()).is_ok_and(|file| file.len() <= CHECKED);
         store.open_file(small)?;
         Ok(store)
@@ -144,7 +151,7 @@ impl Store {
             Err(panic) => return Ok(Err(said(&*panic))),
         };
         let taken = std::fs::metadata(&path).map_or(0, |file| file.blocks() * 512);
-        if taken > self.options.max_bytes && taken > 2 * held {
+        if taken > self.max_bytes && taken > 2 * held {
             // larger than allowed, and half of it is room that nothing uses: give it back while nobody waits
             let compacted = catch_unwind(AssertUnwindSafe(|| database.compact()));
             if !matches!(compacted, Ok(Ok(_))) {
@@ -290,9 +297,13 @@ impl Store {
                     newest = newest.max(period.newest);
                 }
             }
-            Ok((bytes, oldest, newest))
+            let floor = transaction.open_table(META)?.get("floor/0")?.map_or(0, |floor| floor.value());
+            // what is older than allowed goes by whole periods: only one that went too early begins after this
+            let short = floor > horizon(Wall(newest), self.layout.level(0).max_age);
+            Ok((bytes, oldest, newest, short))
         });
-        if let Ok((bytes, oldest, newest)) = held {
+        if let Ok((bytes, oldest, newest, short)) = held {
+            self.counters.short.store(short, Relaxed);
             self.counters.bytes.store(bytes, Relaxed);
             self.counters.oldest.store(if oldest == u64::MAX { 0 } else { oldest }, Relaxed);
             self.counters.newest.store(newest, Relaxed);
@@ -326,6 +337,14 @@ fn forget_damaged(directory: &Path) {
     for (_, path) in &aside[..aside.len().saturating_sub(KEPT_DAMAGED)] {
         let _ = std::fs::remove_file(path);
     }
+}
+
+/// What a history in a directory may take that nobody set a limit for: half of what is free, what it takes now included.
+fn half_of_free(directory: &Path) -> u64 {
+    let taken = std::fs::metadata(directory.join(FILE)).map_or(0, |file| file.blocks() * 512);
+    let Ok(disk) = statvfs(directory) else { return MOST };
+    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+    MOST.min(free.saturating_add(taken) / 2).max(SMALLEST)
 }
 
 /// Makes the directory when it is not there, and locks it.

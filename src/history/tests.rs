@@ -6,7 +6,7 @@ use crate::matrix::{Filter, Key, Moment, PathFigures, Source, Window};
 use crate::sink::record::samples;
 use crate::summary::figures::Figures;
 use crate::summary::path_id::PathId;
-use crate::summary::{Counts, Extremes, Path, Statistics};
+use crate::summary::{Counts, Extremes, FlowSummary, Path, Statistics};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -200,6 +200,23 @@ fn what_comes_twice_late_or_from_elsewhere_counts_once() {
 }
 
 #[test]
+fn the_interval_is_the_longest_of_late_in_whatever_order_they_come() {
+    let directory = tempfile::tempdir().expect("directory");
+    let history = History::open(Options::new(directory.path().into())).expect("opens");
+    let add = |n: u32, second: u64, length: u64| {
+        let one = summary(&path(n, "r1"), second, 0);
+        history.writer().add(&[Summary { start: Wall(one.end.0 - length * SECOND), ..one }]);
+        settled(&history);
+        history.reader().extent().expect("an extent").interval.as_secs()
+    };
+    assert_eq!(add(1, 100, 10), 10);
+    assert_eq!(add(2, 95, 30), 30, "it is older than the newest");
+    assert_eq!([add(1, 110, 10), add(1, 120, 10), add(2, 125, 30), add(1, 130, 10)], [30; 4]);
+    assert_eq!([add(1, 210, 10), add(1, 220, 10)], [30, 10], "the slow one has gone");
+    assert_eq!(add(2, 60, 30), 10, "it caught up with what was long ago");
+}
+
+#[test]
 fn a_path_whose_tags_change_stays_one_path() {
     let directory = tempfile::tempdir().expect("directory");
     let history = History::open(Options::new(directory.path().into())).expect("opens");
@@ -299,7 +316,7 @@ fn what_is_too_old_or_from_the_future_is_refused() {
 fn a_full_history_lets_the_oldest_fine_entries_go() {
     let directory = tempfile::tempdir().expect("directory");
     let mut options = Options::new(directory.path().into());
-    options.max_bytes = SMALLEST;
+    options.max_bytes = Some(SMALLEST);
     let history = History::open(options.clone()).expect("opens");
     let paths: Vec<_> = (1..=220).map(|n| path(n, "r1")).collect();
     let large = |path| Summary { rtt_histogram: (1..200).map(|n| (n << 20, 1000)).collect(), ..summary(path, 60, 1) };
@@ -313,11 +330,81 @@ fn a_full_history_lets_the_oldest_fine_entries_go() {
     }
     let counters = settled(&history);
     assert!(counters.evicted_bytes > 0 && counters.evicted_age == 0, "{counters:?}");
-    assert!(counters.bytes <= options.max_bytes, "{counters:?}");
-    assert!(most <= 2 * options.max_bytes, "{most} bytes on disk");
+    assert!(counters.bytes <= SMALLEST && counters.short, "{counters:?}");
+    assert!(most <= 2 * SMALLEST, "{most} bytes on disk");
     let answer = history.reader().series(window(0, 7200), &Filter::all(), Duration::from_secs(3600)).expect("a series");
     let lost: Vec<u64> = answer.value.iter().map(|point| point.figures.counts.lost).collect();
     assert_eq!(lost, [220 * 60, 220 * 60], "the coarse levels have all of it");
+}
+
+/// A summary of ten probes of each of two flows, with so many of them lost.
+fn with_flows(path: &Arc<Path>, second: u64, lost: [u64; 2]) -> Summary {
+    let flow = |n: usize| FlowSummary {
+        source: (path.src, 40_000 + n as u16).into(),
+        target: (path.dst, 8100).into(),
+        sent: 10,
+        lost: lost[n],
+        dscp_changed_forward: 0,
+        dscp_changed_reverse: 0,
+        ..samples::full().worst_flows[0].clone()
+    };
+    Summary { worst_flows: vec![flow(0), flow(1)], ..summary(path, second, lost[0] + lost[1]) }
+}
+
+#[test]
+fn flows_that_say_nothing_are_kept_for_an_hour_and_joined_for_a_day() {
+    let directory = tempfile::tempdir().expect("directory");
+    let history = History::open(Options::new(directory.path().join("history"))).expect("opens");
+    let (sound, lossy, late) = (path(1, "r1"), path(3, "r1"), path(5, "r1"));
+    let hours = 30;
+    for second in (100..=hours * 3600).step_by(100) {
+        let lost = u64::from(second % 1000 == 200);
+        history.writer().add(&[with_flows(&sound, second, [0, 0]), with_flows(&lossy, second, [0, lost])]);
+        if second % 3600 == 0 {
+            settled(&history);
+        }
+    }
+    settled(&history);
+    let end = hours * 3600;
+    // resolution, and of each flow its end, the probes it sent and lost
+    let asked = |from: u64, to: u64, path: &Arc<Path>| {
+        let one = Filter { path: Some(PathId::of(path)), ..Filter::all() };
+        let answer = history.reader().flows(window(from, to), &one).expect("an answer");
+        let flows = answer.value.iter().map(|at| ((at.end.0 - BEGIN) / SECOND, at.flow.sent, at.flow.lost));
+        (answer.resolution.as_secs(), flows.collect::<Vec<_>>())
+    };
+    // the newest interval: all
+    assert_eq!(asked(end - 100, end, &sound).1, [(end, 10, 0); 2]);
+    // hours ago: those of an interval with loss as they came, of one without as joined to 5 minutes
+    wait(&history, |_| asked(7100, 7200, &sound).0 == 300);
+    assert_eq!(asked(end - 14_400, end - 14_300, &sound), (300, vec![(end - 14_100, 30, 0); 2]));
+    let at = end - 13_800; // 94 200 s
+    assert_eq!(asked(at - 100, at, &lossy), (10, vec![(at, 10, 0), (at, 10, 1)]));
+    assert_eq!(asked(at - 200, at - 100, &lossy), (300, vec![(at, 30, 1), (at, 30, 0)]));
+    let (resolution, flows) = asked(end - 14_400, end - 10_800, &lossy);
+    assert_eq!((resolution, flows.len(), flows.iter().map(|flow| flow.1).sum::<u64>()), (300, 24, 720));
+    // yesterday: by the hour, but for 5 minutes with loss
+    wait(&history, |_| asked(3600, 3700, &sound) == (3600, vec![(7200, 360, 0); 2]));
+    assert_eq!(asked(3900, 4200, &lossy), (300, vec![(4200, 30, 1), (4200, 30, 0)]));
+    // what comes late makes a slot anew, and what it was made of is not forgotten
+    let before = asked(end - 14_400, end - 14_300, &sound);
+    history.writer().add(&[with_flows(&late, end - 14_200, [0, 0])]);
+    history.writer().add(&[with_flows(&sound, end - 14_200, [0, 0])]);
+    settled(&history);
+    wait(&history, |_| !asked(end - 14_400, end - 14_100, &late).1.is_empty());
+    history.writer().add(&[with_flows(&lossy, end + 100, [0, 0])]);
+    settled(&history);
+    wait(&history, |_| asked(end - 14_400, end - 14_300, &sound) == before);
+    check_sums(&history, end + 100);
+}
+
+/// Every level has all probes.
+fn check_sums(history: &History, end: u64) {
+    for step in [300, 3600] {
+        let all = history.reader().series(window(0, end), &Filter::all(), Duration::from_secs(step)).expect("a series");
+        let summaries: u64 = all.value.iter().map(|point| point.figures.summaries).sum();
+        assert_eq!(summaries, 2 * (end / 100 - 1) + 2, "step {step}");
+    }
 }
 
 #[test]
@@ -356,7 +443,7 @@ proptest! {
             summary.rtt_histogram = figures.histogram.values().into_iter().map(|(ns, count)| (ns, count % 1000 + 1)).collect();
             summary.local_drops = figures.local_drops;
             summary.flows = figures.flows as u32;
-            store.with(|database| frame::commit(&store, database, std::slice::from_ref(&summary))).expect("commits");
+            store.with(|database| frame::commit(&store, database, &[Measured::from(&summary)])).expect("commits");
             expected.insert((n, at * 10), Figures::from(&summary));
             store.with(|database| {
                 let transaction = store::begin(database)?;

@@ -91,6 +91,8 @@ pub struct Status {
     pub restarts: u64,
     /// Summaries of it that were not understood.
     pub unreadable: u64,
+    /// Points of it that name no path, and so are not in the history.
+    pub without_path: u64,
     /// Bytes of its answers, unpacked.
     pub bytes: u64,
     /// How long the latest pull took.
@@ -225,6 +227,8 @@ pub struct StatusRecord {
     pub restarts: u64,
     /// Summaries of it that were not understood.
     pub unreadable: u64,
+    /// Points of it that name no path, and so are not in the history.
+    pub without_path: u64,
     /// Bytes of its answers.
     pub bytes: u64,
     /// How long the latest pull took, seconds.
@@ -251,6 +255,7 @@ impl StatusRecord {
             missed: s.missed,
             restarts: s.restarts,
             unreadable: s.unreadable,
+            without_path: s.without_path,
             bytes: s.bytes,
             pull_s: s.duration.as_micros() as f64 / 1e6,
         }

@@ -7,7 +7,7 @@
 use super::book::{Book, Mark};
 use super::list::Address;
 use super::positions::Position;
-use crate::history::Writer;
+use crate::history::{Measured, Writer};
 use crate::http::recent::Recent;
 use crate::sink::influx::Point;
 use crate::sink::{Limits, SinkCounters, Sinks};
@@ -80,6 +80,11 @@ impl Gate {
         self.recent.is_some()
     }
 
+    /// Whether there is a history.
+    pub fn keeps_history(&self) -> bool {
+        self.history.is_some()
+    }
+
     /// Pages that were put off because a sink had no room.
     pub fn put_off(&self) -> u64 {
         self.put_off.load(Relaxed)
@@ -118,9 +123,9 @@ impl Gate {
         Ok(())
     }
 
-    /// Hands points of the first LLAMA on. `interval` is fingerprint and time of the interval they are of; it is stored
-    /// before they leave, so that after a crash the same interval gets the same time.
-    pub fn points(&self, from: &Address, points: &[Point], interval: Option<(u64, u64)>) {
+    /// Hands points of the first LLAMA on, to the history as `measured`. `interval` is fingerprint and time of the
+    /// interval they are of; it is stored before they leave, so that after a crash the same interval gets the same time.
+    pub fn points(&self, from: &Address, points: &[Point], measured: Vec<Measured>, interval: Option<(u64, u64)>) {
         let position = |sure| interval.map(|(fingerprint, time)| Position::Interval { fingerprint, time, sure });
         if let Some(unsure) = position(false) {
             self.say(self.book.store(from, unsure));
@@ -128,6 +133,9 @@ impl Gate {
         let sinks = self.lock();
         let Some(sinks) = sinks.as_ref() else { return };
         sinks.deliver_points(points);
+        if let Some(history) = &self.history {
+            history.add_measured(measured);
+        }
         if let Some(sure) = position(true) {
             self.book.enter(from, sure, Mark::given(&self.counters));
         }

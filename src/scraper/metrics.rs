@@ -13,12 +13,15 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// A metric of one collector: name, help, value.
 type Row = (&'static str, &'static str, fn(&Status) -> u64);
 
-const OF_COLLECTORS: [Row; 6] = [
+const OF_COLLECTORS: [Row; 7] = [
     ("llama_scraper_summaries_total", "Summaries (points, of the first LLAMA's) pulled.", |s| s.summaries),
     ("llama_scraper_summaries_missed_total", "Summaries a collector had dropped before they were pulled.", |s| {
         s.missed
     }),
     ("llama_scraper_summaries_unreadable_total", "Summaries that were not understood and left out.", |s| s.unreadable),
+    ("llama_scraper_points_without_path_total", "Points that name no path, left out of the history.", |s| {
+        s.without_path
+    }),
     ("llama_scraper_collector_restarts_total", "Restarts of a collector that were noticed.", |s| s.restarts),
     ("llama_scraper_collector_failures_total", "Pulls of a collector that failed.", |s| s.failures),
     ("llama_scraper_received_bytes_total", "Bytes of a collector's answers, unpacked.", |s| s.bytes),

@@ -11,6 +11,8 @@ use super::interval::{Interval, Verdict};
 use super::page::{self, PAGE, Page};
 use super::positions::Position;
 use super::upstream::{self, Body};
+use crate::history::Measured;
+use crate::matrix::influx::read_point;
 use crate::sink::influx::Point;
 use crate::summary::{Path, PathKey, Summary};
 use crate::time::{Clock, SystemClock, Wall};
@@ -236,26 +238,39 @@ fn pull_latest(collector: &Collector, follow: &mut Follow, tools: &mut Tools<'_>
         }
         follow.interval.judge(fingerprint, body.is_outage(), now, pause)
     });
-    let points = new_points(follow, &body, verdict);
+    let new = new_points(follow, &body, verdict);
+    let points: Vec<Point> = new.iter().map(|(point, at)| as_it_came(point, *at)).collect();
+    let interval = follow.interval.period().map_or(tools.pause, Duration::from_secs);
+    let (measured, without_path) = match tools.gate.keeps_history() {
+        true => measured(&new, interval),
+        false => (Vec::new(), 0),
+    };
     let newest = body.points.iter().filter_map(|point| point.time).max();
     let newest = newest.or(matches!(verdict, Verdict::Write(_)).then_some(now));
     {
         let mut status = collector.lock();
         status.bytes += tools.body.len() as u64;
         status.unreadable += body.unusable;
+        if without_path > 0 && status.without_path == 0 {
+            tracing::warn!(
+                collector = %collector.address,
+                "points that name no path (src_ip, dst_ip, sent) are left out of the history; the database gets them"
+            );
+        }
+        status.without_path += without_path;
         status.summaries += points.len() as u64;
         status.newest = status.newest.max(newest);
         status.interval = follow.interval.period().map(Duration::from_secs);
         status.behind = false;
     }
     if !points.is_empty() {
-        tools.gate.points(&collector.address, &points, follow.interval.written());
+        tools.gate.points(&collector.address, &points, measured, follow.interval.written());
     }
     Ok(Turn::Current)
 }
 
 /// Those of an answer that have not been written, with their times.
-fn new_points(follow: &mut Follow, body: &Body, verdict: Verdict) -> Vec<Point> {
+fn new_points<'a>(follow: &mut Follow, body: &'a Body, verdict: Verdict) -> Vec<(&'a upstream::Point, Wall)> {
     let mut points = Vec::new();
     for point in &body.points {
         let at = match (point.time, verdict) {
@@ -263,12 +278,29 @@ fn new_points(follow: &mut Follow, body: &Body, verdict: Verdict) -> Vec<Point> 
             (None, Verdict::Write(seconds)) => Wall(seconds.saturating_mul(NS_PER_S)),
             _ => continue,
         };
-        let tagged =
-            point.tags.iter().fold(Point::new(&point.measurement, at), |made, (key, value)| made.tag(key, value));
-        points.push(point.fields.iter().fold(tagged, |made, (key, value)| made.field(key, *value)));
+        points.push((point, at));
     }
     follow.timed = body.points.iter().filter(|point| point.time.is_some()).map(|point| point.fingerprint).collect();
     points
+}
+
+/// A point for the database: tags and fields as they came.
+fn as_it_came(point: &upstream::Point, at: Wall) -> Point {
+    let tagged = point.tags.iter().fold(Point::new(&point.measurement, at), |made, (key, value)| made.tag(key, value));
+    point.fields.iter().fold(tagged, |made, (key, value)| made.field(key, *value))
+}
+
+/// Points for the history, and how many of them cannot be kept there because they name no path.
+fn measured(points: &[(&upstream::Point, Wall)], interval: Duration) -> (Vec<Measured>, u64) {
+    let ns = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+    let of = |(point, end): &(&upstream::Point, Wall)| {
+        let (path, figures) = read_point(&point.measurement, &point.tags, &point.fields)?;
+        let start = Wall(end.0.saturating_sub(ns));
+        Some(Measured { path: Arc::new(path), start, end: *end, figures, flows: Vec::new() })
+    };
+    let kept: Vec<Measured> = points.iter().filter_map(of).collect();
+    let without_path = (points.len() - kept.len()) as u64;
+    (kept, without_path)
 }
 
 impl Collector {

@@ -5,6 +5,7 @@
 mod common;
 mod fake;
 mod load;
+mod mixed;
 mod new;
 mod real;
 #[path = "../influx/server.rs"]
@@ -53,12 +54,13 @@ impl Scraper {
         let mut command = Command::new(LLAMA);
         command.args(["scraper", "--collectors", collectors, "--interval", interval, "--api", "127.0.0.1:0"]);
         command.args(further).env_remove("INFLUX_URL").env_remove("INFLUX_TOKEN").env("NO_COLOR", "1");
-        Scraper::spawn(command)
+        Scraper::spawn(command, "API at http://")
     }
 
-    fn spawn(command: Command) -> Scraper {
+    /// A process that says so where its API is.
+    fn spawn(command: Command, says: &str) -> Scraper {
         let process = Process::spawn(command);
-        let line = process.wait_for("API at http://");
+        let line = process.wait_for(says);
         let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("address");
         Scraper { api: address.parse().expect("address"), process }
     }

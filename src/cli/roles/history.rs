@@ -6,7 +6,7 @@ use super::destinations::FLUSH;
 use crate::cli::args::HistoryArgs;
 use crate::cli::exit::Failure;
 use crate::cli::http::Kept;
-use crate::history::{History, HistoryError, Options, Writer};
+use crate::history::{History, HistoryError, MOST, Options, Writer};
 use crate::http::matrix::Shown;
 use std::fs::DirBuilder;
 use std::io;
@@ -83,7 +83,12 @@ pub fn open(args: &HistoryArgs, role: Role) -> Result<Option<Keeper>, Failure> {
         if let Some(error) = history.counters().snapshot().last_error {
             tracing::warn!("{error}");
         }
-        tracing::info!("history in {}", directory.display());
+        let most = history.counters().snapshot().max_bytes;
+        let (most, half) = (in_words(most), if most < MOST { ", half of what is free there" } else { "" });
+        match args.history_max_bytes {
+            Some(_) => tracing::info!("history in {}", directory.display()),
+            None => tracing::info!("history in {}, {most} at most{half} (--history-max-bytes)", directory.display()),
+        }
         Ok::<_, HistoryError>(Keeper { history, role, _temporary: temporary })
     };
     if let Some(directory) = &args.history {
@@ -106,6 +111,14 @@ pub fn open(args: &HistoryArgs, role: Role) -> Result<Option<Keeper>, Failure> {
             tracing::warn!("{error} (--history DIR, or --history {NONE}); going on without a history");
             Ok(None)
         }
+    }
+}
+
+/// A number of bytes, rounded down.
+fn in_words(bytes: u64) -> String {
+    match bytes >> 30 {
+        0 => format!("{} MiB", bytes >> 20),
+        whole => format!("{whole} GiB"),
     }
 }
 

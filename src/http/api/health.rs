@@ -93,6 +93,14 @@ pub fn history_readings(history: &HistoryCounters) -> Vec<Reading> {
             "summaries did not reach the history: the disk was too slow",
             counters.dropped,
         ),
+        Reading::state(
+            "history_short",
+            format!(
+                "summaries are kept as they came for less than --history-age: {} MiB, its --history-max-bytes, are too few",
+                counters.max_bytes >> 20
+            ),
+            counters.short.into(),
+        ),
         Reading::count("history_damaged", "files or blocks of the history were damaged and left out", damaged),
     ]
 }

@@ -20,11 +20,13 @@ const COUNTERS: [Row; 6] = [
     }),
 ];
 
-const GAUGES: [Row; 5] = [
+const GAUGES: [Row; 7] = [
     ("llama_history_queued", "Summaries waiting for the disk.", |s| s.queued),
     ("llama_history_queued_bytes", "Bytes waiting for the disk.", |s| s.queued_bytes),
     ("llama_history_bytes", "Bytes of what is kept.", |s| s.bytes),
     ("llama_history_file_bytes", "Bytes the file takes on the disk.", |s| s.file_bytes),
+    ("llama_history_max_bytes", "Bytes the history may take.", |s| s.max_bytes),
+    ("llama_history_short", "1 while summaries are kept as they came for less than asked for.", |s| s.short.into()),
     ("llama_history_paths", "Paths known to the history.", |s| s.paths),
 ];
 

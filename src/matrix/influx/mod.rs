@@ -15,6 +15,7 @@ mod condition;
 mod flows;
 mod join;
 mod newest;
+mod point;
 mod quote;
 mod series_path;
 
@@ -35,6 +36,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+pub use point::read_point;
 
 /// Requests under way at most; further ones wait.
 pub const REQUESTS: usize = 4;
