@@ -163,7 +163,7 @@ fn a_fixed_port_has_one_kind_of_flow_label() {
 #[test]
 fn a_check_lists_classes_and_sizes() {
     let plan = plan(&with_port("{size: [64, 1400], dscp: [0, EF]}"));
-    let costs = Costs { tally: 0, tallies: 0, slot: 0, flow: 0, path: 0, source: 0, base: 0 };
+    let costs = Costs { tally: 0, tallies: 0, slot: 0, flow: 0, path: 0, socket: 0, sockets: 0, buffers: 0, base: 0 };
     let report = PlanReport::new(&plan, &Default::default(), &costs);
     assert_eq!(
         (&*report.tests[0].classes, &*report.tests[0].sizes),

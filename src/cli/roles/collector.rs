@@ -9,9 +9,10 @@ use crate::cli::screen::Screen;
 use crate::cli::table::Board;
 use crate::cli::units::several;
 use crate::cli::{layout, signals, table};
+use crate::collector::demand::Demand;
 use crate::collector::progress::Progress;
 use crate::collector::stats::Meter;
-use crate::collector::{Collector, Error, Options};
+use crate::collector::{self, Collector, Error, Options};
 use crate::config::Plan;
 use crate::http::recent::cut_flows;
 use crate::sink::{Limits, Sinks};
@@ -81,7 +82,8 @@ pub fn run(
     mut hangup: Option<OnHangup>,
     stop: &AtomicBool,
 ) -> Ended {
-    allow_sockets(plan.sources.len() + api.map_or(0, |_| http::connections()))?;
+    let sockets = Demand::most_sockets(plan, collector::workers(plan, options)?);
+    allow_sockets(sockets + api.map_or(0, |_| http::connections()))?;
     let sinks = Arc::new(sinks);
     // before the first probe: an address that is taken ends the run
     let mut serving = api.map(|api| Serving::start(api, plan, sinks.counters())).transpose()?;
