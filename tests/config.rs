@@ -458,17 +458,7 @@ fn doubts_are_warnings() {
 #[test]
 fn the_report_adds_up() {
     let Loaded { plan, warnings } = example("ecmp-sweep.yaml");
-    let costs = Costs {
-        tally: 1000,
-        tallies: 4,
-        slot: 64,
-        flow: 10,
-        path: 100,
-        socket: 7,
-        sockets: 136,
-        buffers: 900,
-        base: 5000,
-    };
+    let costs = Costs { flow: 10, path: 100, socket: 7, base: 5000, ..Costs::of(&plan, (136, 900), |_| 1000) };
     let report = PlanReport::new(&plan, &warnings, &costs);
     assert_eq!((report.flows, report.sockets, report.paths, report.targets), (160, 136, 6, 4));
     assert_eq!(report.probes_per_second, 896.0);
@@ -484,10 +474,9 @@ fn the_report_adds_up() {
     assert_eq!(report.in_flight_slots, 2048);
     let memory = report.memory;
     assert_eq!(memory.total, 4000 + 2048 * 64 + 1600 + 600 + 136 * 7 + 900 + 5000);
-    assert_eq!(
-        memory.total,
-        memory.tallies + memory.in_flight + memory.flows + memory.paths + memory.sources + memory.buffers + memory.base
-    );
+    let m = memory;
+    let parts = [m.tallies, m.in_flight, m.flows, m.paths, m.sources, m.buffers, m.base];
+    assert_eq!(memory.total, parts.iter().sum::<usize>());
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["tests"][0]["coverage"][0]["ecmp_paths"], 2);
 }

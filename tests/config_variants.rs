@@ -174,3 +174,14 @@ fn a_check_lists_classes_and_sizes() {
     let bytes = 4.0 * 4.0 * 2.0 * ((28.0 + 64.0) + (28.0 + 1400.0) + (48.0 + 64.0) + (48.0 + 1400.0));
     assert_eq!(report.ip_bytes_per_second, bytes);
 }
+
+#[test]
+fn a_target_without_a_port_is_one_to_every_method() {
+    let yaml = "ports: {t: {method: tcp-syn}, i: {method: icmp}, u: {}}\n\
+                port_groups: {default: [{port: t}, {port: i}, {port: u}]}\n\
+                targets: {default: [{ip: 127.0.0.1}, {ip: '::1'}]}\n";
+    let loaded = load(yaml).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(loaded.warnings.list, []);
+    let twice = load(&yaml.replace("'::1'", "127.0.0.1")).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(twice.warnings.list.len(), 1, "{:?}", twice.warnings);
+}
