@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 /// A port on which something listens and accepts nobody.
-fn listener(hosts: &TwoHosts, target: IpAddr) -> TcpListener {
+pub fn listener(hosts: &TwoHosts, target: IpAddr) -> TcpListener {
     spawn_in(&hosts.target, None, move || TcpListener::bind(SocketAddr::new(target, 0)).unwrap()).join().unwrap()
 }
 
