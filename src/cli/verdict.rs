@@ -182,10 +182,7 @@ pub fn network(asked: &Asked<'_>, counts: &Counts, flows: &[FlowSummary]) -> Ver
         ));
     }
     if let Some(limit) = steady::limit(asked.seconds).filter(|_| !asked.method.is_udp()) {
-        says.push(format!(
-            "answers come at a steady {limit:.0} a second, steadier than chance: perhaps a limit on how often {} answers (a router's policer, FreeBSD's icmplim), and no broken path; repeat with a --rate below",
-            if asked.method == MethodKind::TcpSyn { "TCP" } else { "ICMP" }
-        ));
+        says.push(format!("answers {}; repeat with a --rate below", steady::advice(asked.method, limit)));
     }
     if 2 * counts.late >= lost {
         says.push(format!(

@@ -8,7 +8,7 @@ use crate::cli::http::{self, Serving};
 use crate::cli::screen::Screen;
 use crate::cli::table::Board;
 use crate::cli::units::several;
-use crate::cli::{layout, signals, table};
+use crate::cli::{layout, signals, steady, table};
 use crate::collector::demand::Demand;
 use crate::collector::progress::Progress;
 use crate::collector::stats::Meter;
@@ -97,7 +97,11 @@ pub fn run(
     let workers = Arc::new(OnceLock::<Vec<Arc<Progress>>>::new());
     let deliver = {
         let (sinks, workers, mut meter) = (Arc::clone(&sinks), Arc::clone(&workers), Meter::of_this_host());
+        let mut limits = steady::Watch::default();
         move |mut summaries: Vec<Summary>| {
+            if let Some(hint) = limits.add(&summaries) {
+                tracing::warn!("{hint}");
+            }
             if let Some((recent, metrics)) = &shown {
                 metrics.paths.add(&summaries);
                 let cut = cut_flows(&summaries);
