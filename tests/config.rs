@@ -458,7 +458,7 @@ fn doubts_are_warnings() {
 #[test]
 fn the_report_adds_up() {
     let Loaded { plan, warnings } = example("ecmp-sweep.yaml");
-    let costs = Costs { tally: 1000, tallies: 4, slot: 64, flow: 10, path: 100, source: 7, base: 5000 };
+    let costs = Costs { flow: 10, path: 100, socket: 7, base: 5000, ..Costs::of(&plan, (136, 900), |_| 1000) };
     let report = PlanReport::new(&plan, &warnings, &costs);
     assert_eq!((report.flows, report.sockets, report.paths, report.targets), (160, 136, 6, 4));
     assert_eq!(report.probes_per_second, 896.0);
@@ -473,11 +473,10 @@ fn the_report_adds_up() {
     // 896/s for 0.5 s and 0.2 s of a held-up reader's, and a batch; twice: 2 × 692 → 2048
     assert_eq!(report.in_flight_slots, 2048);
     let memory = report.memory;
-    assert_eq!(memory.total, 4000 + 2048 * 64 + 1600 + 600 + 136 * 7 + 5000);
-    assert_eq!(
-        memory.total,
-        memory.tallies + memory.in_flight + memory.flows + memory.paths + memory.sources + memory.base
-    );
+    assert_eq!(memory.total, 4000 + 2048 * 64 + 1600 + 600 + 136 * 7 + 900 + 5000);
+    let m = memory;
+    let parts = [m.tallies, m.in_flight, m.flows, m.paths, m.sources, m.buffers, m.base];
+    assert_eq!(memory.total, parts.iter().sum::<usize>());
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["tests"][0]["coverage"][0]["ecmp_paths"], 2);
 }
@@ -603,7 +602,7 @@ proptest! {
         check_integrity(&plan);
         prop_assert_eq!(plan.flows.len(), flows);
         prop_assert!((plan.rate() - rate).abs() < 1e-6);
-        let report = PlanReport::new(&plan, &Default::default(), &Costs::of(&plan, |layout| layout.flows.len()));
+        let report = PlanReport::new(&plan, &Default::default(), &Costs::of(&plan, (1, 0), |layout| layout.flows.len()));
         prop_assert!((report.tests.iter().map(|t| t.probes_per_second).sum::<f64>() - rate).abs() < 1e-6);
         prop_assert_eq!(report.tests.iter().map(|t| t.flows).sum::<usize>(), flows);
         let rings: f64 = plan.in_flight().iter().map(|ring| ring.rate).sum();

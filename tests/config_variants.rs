@@ -163,7 +163,7 @@ fn a_fixed_port_has_one_kind_of_flow_label() {
 #[test]
 fn a_check_lists_classes_and_sizes() {
     let plan = plan(&with_port("{size: [64, 1400], dscp: [0, EF]}"));
-    let costs = Costs { tally: 0, tallies: 0, slot: 0, flow: 0, path: 0, source: 0, base: 0 };
+    let costs = Costs { tally: 0, tallies: 0, slot: 0, flow: 0, path: 0, socket: 0, sockets: 0, buffers: 0, base: 0 };
     let report = PlanReport::new(&plan, &Default::default(), &costs);
     assert_eq!(
         (&*report.tests[0].classes, &*report.tests[0].sizes),
@@ -173,4 +173,15 @@ fn a_check_lists_classes_and_sizes() {
     // each of 4 source ports, 4 times a second: 2 classes of 2 sizes over both families
     let bytes = 4.0 * 4.0 * 2.0 * ((28.0 + 64.0) + (28.0 + 1400.0) + (48.0 + 64.0) + (48.0 + 1400.0));
     assert_eq!(report.ip_bytes_per_second, bytes);
+}
+
+#[test]
+fn a_target_without_a_port_is_one_to_every_method() {
+    let yaml = "ports: {t: {method: tcp-syn}, i: {method: icmp}, u: {}}\n\
+                port_groups: {default: [{port: t}, {port: i}, {port: u}]}\n\
+                targets: {default: [{ip: 127.0.0.1}, {ip: '::1'}]}\n";
+    let loaded = load(yaml).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(loaded.warnings.list, []);
+    let twice = load(&yaml.replace("'::1'", "127.0.0.1")).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(twice.warnings.list.len(), 1, "{:?}", twice.warnings);
 }

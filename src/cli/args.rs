@@ -78,7 +78,7 @@ pub enum LogFormat {
 /// The subcommands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Mode {
-    /// Measure loss and round-trip time to one reflector, once
+    /// Measure loss and round-trip time to one target, once
     Ping(PingArgs),
     /// Answer probes
     Reflector(ReflectorArgs),

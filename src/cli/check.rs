@@ -74,6 +74,7 @@ fn memory(memory: &Memory) -> String {
         ("flows", memory.flows),
         ("paths", memory.paths),
         ("sockets", memory.sources),
+        ("receive buffers", memory.buffers),
         ("base", memory.base),
     ];
     parts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
@@ -183,6 +184,7 @@ mod tests {
                 flows: 100,
                 paths: 200,
                 sources: 300,
+                buffers: 400,
                 base: part(8),
                 total: part(12),
             },

@@ -33,8 +33,14 @@ pub fn table(all: &[Summary]) -> Vec<String> {
     if all.len() < 2 {
         return Vec::new();
     }
-    const HEADS: [(&str, Side); 8] = [
-        ("class, size", Side::Left),
+    let differ = |of: fn(&Summary) -> u16| all.iter().any(|summary| of(summary) != of(&all[0]));
+    let head = match (differ(|summary| summary.path.dscp.0.into()), differ(|summary| summary.path.size.unwrap_or(0))) {
+        (true, false) => "class",
+        (false, true) => "size",
+        _ => "class, size",
+    };
+    let heads: [(&str, Side); 8] = [
+        (head, Side::Left),
         ("sent", Side::Right),
         ("lost", Side::Right),
         ("loss", Side::Right),
@@ -54,7 +60,7 @@ pub fn table(all: &[Summary]) -> Vec<String> {
         });
         row
     };
-    let mut lines = layout::columns(0, &HEADS, &all.iter().map(row).collect::<Vec<_>>());
+    let mut lines = layout::columns(0, &heads, &all.iter().map(row).collect::<Vec<_>>());
     for (line, summary) in lines.iter_mut().skip(1).zip(all) {
         if summary.counts.unanswered() > 0 {
             *line = paint(BAD, line);
@@ -154,7 +160,9 @@ fn of_class(class: Dscp, far_end: &FarEnd, c: &Counts, seen: &Seen) -> Vec<Strin
     }
     if c.class_reports == c.replied {
         lines.push(paint(GOOD, &format!("{name} arrived as sent, there and back")));
-    } else if class != Dscp::default() && method != MethodKind::TcpSyn {
+    } else if class != Dscp::default() && method == MethodKind::TcpSyn {
+        lines.push(format!("{name}: not known, TCP answers in a class of its own choice; --icmp or a reflector tells"));
+    } else if class != Dscp::default() {
         lines.push(format!("{name} came back as sent; the far end does not say what reached it"));
     }
     lines

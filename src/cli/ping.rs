@@ -77,12 +77,22 @@ impl Report<'_> {
             method: summary.path.method,
             port: self.address.port(),
             size: summary.path.size.or(self.sizes.first().copied()).unwrap_or(0),
+            passes: self.passes(summary),
             reporter: summary.reporter,
             mtu: summary.seen.mtu,
             // of one class or size alone they are not known
             seconds: if self.variants.len() > 1 { &[] } else { self.seconds },
         };
         verdict::network(&asked, &summary.counts, flows)
+    }
+
+    /// The longest payload, shorter than this one's, of its class that loses less than half as much, beyond doubt.
+    fn passes(&self, of: &Summary) -> Option<u16> {
+        let loss = |summary: &Summary| verdict::loss_interval(summary.counts.unanswered(), summary.counts.left());
+        let shorter = self.variants.iter().filter(|other| {
+            other.path.dscp == of.path.dscp && other.path.size < of.path.size && loss(other).1 < loss(of).0 / 2.0
+        });
+        shorter.filter_map(|other| other.path.size).max()
     }
 
     /// Classes, each once.
@@ -281,7 +291,8 @@ fn counts(summary: &Summary, lines: &mut Vec<String>) {
     }
     lines.push(format!("{:INDENT$}{}", "probes", words.join("  ")));
     if c.syn_acks + c.resets > 0 {
-        let of = [(c.syn_acks, "SYN-ACK: the port is open"), (c.resets, "RST: the port is closed")];
+        let of =
+            [(c.syn_acks, "SYN-ACK: the port is open"), (c.resets, "RST: the port is closed, or a filter says so")];
         let said: Vec<String> =
             of.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} by {what}", count(*n))).collect();
         lines.push(format!("{:INDENT$}{}", "answers", said.join(", ")));

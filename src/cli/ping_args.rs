@@ -41,7 +41,7 @@ The other end runs `llama reflector`, or any STAMP (RFC 8762) or TWAMP Light ref
 and --icmp it is any host.
 Exit status: 0 when a reply came, 1 when none did, 2 when the command line is wrong or nothing could be measured.")]
 pub struct PingArgs {
-    /// Address or name of the reflector; [ADDR]:PORT for IPv6 with a port; PORT is 8100 when left out (60000 with
+    /// Address or name of the reflector, with --tcp and --icmp of any host; [ADDR]:PORT for IPv6 with a port; PORT is 8100 when left out (60000 with
     /// --method llama-python, 0 with --tcp)
     #[arg(value_name = "TARGET[:PORT]", value_hint = ValueHint::Hostname)]
     pub target: Destination,

@@ -123,6 +123,8 @@ pub struct Asked<'a> {
     pub port: u16,
     /// Payload, bytes.
     pub size: u16,
+    /// The longest payload of shorter probes of the class that fare much better, where there are such.
+    pub passes: Option<u16>,
     /// Who sent the last ICMP error.
     pub reporter: Option<IpAddr>,
     /// The MTU told with what was too big.
@@ -167,7 +169,7 @@ pub fn network(asked: &Asked<'_>, counts: &Counts, flows: &[FlowSummary]) -> Ver
     let order = worst_first(flows);
     let certain = say_where(&order, &mut says);
     say_direction(counts, &mut says);
-    says.extend(too_big(asked, counts));
+    says.extend(too_big(asked, counts).or_else(|| swallowed(asked)));
     if counts.corrupted > 0 {
         says.push(corrupted(counts));
     }
@@ -180,10 +182,7 @@ pub fn network(asked: &Asked<'_>, counts: &Counts, flows: &[FlowSummary]) -> Ver
         ));
     }
     if let Some(limit) = steady::limit(asked.seconds).filter(|_| !asked.method.is_udp()) {
-        says.push(format!(
-            "answers come at a steady {limit:.0} a second, steadier than chance: perhaps a limit on how often {} answers (a router's policer, FreeBSD's icmplim), and no broken path; repeat with a --rate below",
-            if asked.method == MethodKind::TcpSyn { "TCP" } else { "ICMP" }
-        ));
+        says.push(format!("answers {}; repeat with a --rate below", steady::advice(asked.method, limit)));
     }
     if 2 * counts.late >= lost {
         says.push(format!(
@@ -193,6 +192,15 @@ pub fn network(asked: &Asked<'_>, counts: &Counts, flows: &[FlowSummary]) -> Ver
         ));
     }
     Verdict { grade: if certain { Grade::Bad } else { Grade::Doubt }, says }
+}
+
+/// That large probes vanish where shorter ones do not.
+fn swallowed(asked: &Asked<'_>) -> Option<String> {
+    let passes = asked.passes?;
+    Some(format!(
+        "probes of {passes} bytes fare better: a link that is too narrow for {} drops them, and no ICMP error says so, or a filter keeps it away (a path-MTU black hole)",
+        asked.size
+    ))
 }
 
 /// Who says that the probes are too big, and what would fit.
@@ -241,6 +249,8 @@ fn silence(asked: &Asked<'_>, counts: &Counts, flows: usize) -> Vec<String> {
         format!("an ICMP error{} says unreachable: a missing route, or a firewall that says so", from(reporter))
     } else if counts.late > 0 {
         "replies came, all of them after the loss threshold; raise --timeout".to_owned()
+    } else if let Some(reason) = swallowed(asked) {
+        reason
     } else if method == MethodKind::TcpSyn {
         format!("the host is down, or a firewall drops SYNs to port {port} or their answers; one broken path of several would spare some flows")
     } else if method == MethodKind::Icmp {
@@ -251,7 +261,7 @@ fn silence(asked: &Asked<'_>, counts: &Counts, flows: usize) -> Vec<String> {
     if counts.reported() > 0 && counts.lost > 0 {
         says.push(format!("the other {} were most likely refused as well: hosts limit how many ICMP errors they send (Linux: one a second to one host, net.ipv4.icmp_ratelimit)", count(counts.lost)));
     }
-    if size > FRAME && counts.refused + counts.too_big == 0 {
+    if size > FRAME && asked.passes.is_none() && counts.refused + counts.too_big == 0 {
         says.push(format!("probes of {size} bytes need jumbo frames all the way, for they are never sent in fragments: try without --size"));
     }
     says
@@ -393,7 +403,7 @@ pub(super) mod tests {
     }
 
     fn asked(port: u16) -> Asked<'static> {
-        Asked { method: MethodKind::Udp, port, size: 44, reporter: None, mtu: None, seconds: &[] }
+        Asked { method: MethodKind::Udp, port, size: 44, passes: None, reporter: None, mtu: None, seconds: &[] }
     }
 
     fn judged(of: &[(u64, u64)]) -> Verdict {
@@ -452,6 +462,11 @@ pub(super) mod tests {
         assert!(says(Counts { lost: 40, ..base }).contains("host is down"));
         let large = of(Asked { size: 9000, ..asked(862) }, Counts { lost: 40, ..base });
         assert!(large[2].contains("without --size"), "{large:?}");
+        let hole = of(Asked { size: 1400, passes: Some(64), ..asked(862) }, Counts { lost: 40, ..base });
+        assert!(
+            hole[1].contains("probes of 64 bytes fare better") && hole[1].contains("too narrow for 1400"),
+            "{hole:?}"
+        );
         let unsent = of(asked(862), Counts { sent: 40, send_failed: 40, ..Counts::default() });
         assert!(unsent[0].contains("none of 40 probes left"), "{unsent:?}");
         let tcp = Asked { method: MethodKind::TcpSyn, reporter: Some([192, 0, 2, 9].into()), ..asked(443) };
@@ -468,7 +483,7 @@ pub(super) mod tests {
         let counts = Counts { sent: 3000, replied: 1200, resets: 1200, lost: 1800, ..Counts::default() };
         let flows = flows(&[(750, 450); 4]);
         for (method, hinted) in [(MethodKind::TcpSyn, true), (MethodKind::Icmp, true), (MethodKind::Udp, false)] {
-            let asked = Asked { method, seconds: &[(500, 200); 6], ..asked(0) };
+            let asked = Asked { method, seconds: &[(500, 200); 7], ..asked(0) };
             let says = network(&asked, &counts, &flows).says;
             assert_eq!(says.iter().any(|say| say.contains("a steady 200 a second")), hinted, "{says:?}");
         }

@@ -4,6 +4,7 @@
 //! ([`crate::sink`]) nor for what a terminal shows ([`crate::cli`]).
 
 pub mod clock_watch;
+pub mod demand;
 pub mod ledger;
 pub mod metrics;
 pub mod outfit;
@@ -304,6 +305,14 @@ impl WorkerInfo {
 /// Workers a plan asks for.
 pub fn workers_wanted(plan: &Plan) -> usize {
     (plan.rate() / WORKER_RATE).ceil().max(1.0) as usize
+}
+
+/// Workers a plan gets with these options, at most.
+///
+/// # Errors
+/// The kernel does not tell the CPUs.
+pub fn workers(plan: &Plan, options: &Options) -> io::Result<usize> {
+    Ok(cpus(plan, options)?.len())
 }
 
 /// The CPUs for the workers: as named, or as many as the rate asks for, from the last one down (the

@@ -8,13 +8,14 @@
 //! Pure: nothing is opened here. Not responsible for what the worker does with it ([`super::outfit`]) nor for when
 //! ([`super::reload`]). Read [`Roster`] and [`Roster::follow`] first.
 
+use super::demand;
 use super::ledger;
 use super::outfit::{LaneChange, Outfit, PortChange, SocketChange, Sweeps};
-use super::seats::{EchoPath, RawUse, Seats};
+use super::seats::{EchoPath, Seats};
 use super::share::Share;
 use super::worker::{self, Reader, Route};
 use crate::config::{Matching, Plan};
-use crate::net::{Limits, SocketId, raw};
+use crate::net::{Limits, SocketId};
 use crate::probe::inflight::{self, InFlight};
 use crate::probe::method::{Addressing, Method};
 use crate::probe::random::Random;
@@ -32,9 +33,6 @@ use std::time::Duration;
 pub const MOST_NAMED: usize = 256;
 /// Sockets of a worker at most, and its ports, those that leave included: they are counted in 16 bits.
 pub const MOST_SOCKETS: usize = 65_535;
-/// Room for an ICMP error that quotes one of our small probes filled up to 128 octets, with what follows them (RFC 4884 §4);
-/// one that quotes a large probe is at most as long as its reply may be.
-const QUOTE_BYTES: usize = 256;
 
 /// What is the same for all workers.
 #[derive(Clone, Debug)]
@@ -263,7 +261,7 @@ impl Roster {
         self.rings.iter().map(|ring| InFlight::memory(ring.slots, ring.flows)).sum::<usize>()
             + tallies * Tally::memory(&self.layout)
             + self.known * size_of::<Route>()
-            + usize::from(limits.buffers) * (limits.datagram + 256)
+            + demand::buffer_bytes(limits)
     }
 
     /// The sockets and ports under the new plan.
@@ -586,10 +584,6 @@ impl Roster {
                 }
             }
         }
-        let largest = shapes.iter().map(|shape| bytes_received(shape)).max().unwrap_or(0);
-        // 50 ms of replies may wait in the buffers; what is beyond waits in the sockets
-        let waiting = (self.share.rate * 0.05).clamp(256.0, 16_384.0) as u16;
-        let in_flight = settings.in_flight.unwrap_or(usize::MAX).min(usize::from(waiting));
         let (routes, port_of) = self.routes(plan, settings);
         Outfit {
             seats: sockets,
@@ -608,17 +602,8 @@ impl Roster {
             tallies: Vec::new(),
             spin: self.share.rate >= worker::SPIN_RATE,
             max_lateness_ns: crate::time::nanos(worker::max_lateness(self.share.rate)),
-            limits: Limits {
-                batch: worker::BATCH as u16,
-                buffers: in_flight.max(64).next_power_of_two() as u16,
-                datagram: largest.max(if self.hears_routers() { QUOTE_BYTES } else { 128 }),
-            },
+            limits: demand::limits(self.share.rate, shapes.iter().copied(), &self.seats, settings.in_flight),
         }
-    }
-
-    /// Whether a socket of its own is for what ICMP errors quote.
-    fn hears_routers(&self) -> bool {
-        self.seats.seats.iter().any(|seat| matches!(seat.raw, Some((RawUse::Quotes, _))))
     }
 
     /// By flow number: its route, and its port's place.
@@ -656,12 +641,6 @@ impl Roster {
         }
         (routes, port_of)
     }
-}
-
-/// What a reply to a probe of this shape takes in a receive buffer.
-fn bytes_received(shape: &Shape) -> usize {
-    let headers = if shape.method.is_udp() { 0 } else { raw::LONGEST_IP_HEADER + shape.method.header_len() };
-    usize::from(shape.size) + headers
 }
 
 impl Ring {

@@ -68,6 +68,8 @@ impl Seats {
         let mut seats = Seats::default();
         let mut own = vec![None; share.sources.len()];
         let mut seated = HashSet::new();
+        // few: one per source address, method, loss threshold and kind of flow labels
+        let mut raw_ones: Vec<usize> = Vec::new();
         for (flow, source) in share.flows.iter().zip(&share.flow_sockets) {
             let flow = plan.flows[*flow as usize];
             let method = plan.shapes[flow.shape as usize].method;
@@ -86,9 +88,11 @@ impl Seats {
                 let is_alike = |known: &Seat| {
                     (known.raw, known.lane, known.flow_labels) == (seat.raw, seat.lane, seat.flow_labels)
                 };
-                // few: one per source address, method, loss threshold and kind of flow labels
-                let known = seats.seats.iter().position(is_alike);
-                known.unwrap_or_else(|| seats.add(seat))
+                let known = raw_ones.iter().copied().find(|at| is_alike(&seats.seats[*at]));
+                known.unwrap_or_else(|| {
+                    raw_ones.push(seats.seats.len());
+                    seats.add(seat)
+                })
             } else {
                 *own[usize::from(*source)].get_or_insert_with(|| {
                     let flow_labels = labels(plan.sources[flow.source as usize].bind);

@@ -57,6 +57,9 @@ impl Drop for Echo {
     }
 }
 
+/// Longer than a busy machine keeps the reflector's thread, which is not the collector's, from answering.
+const THRESHOLD: Duration = Duration::from_secs(1);
+
 fn plan(target: SocketAddr, ports: u32, cycles_per_second: f64) -> Arc<Plan> {
     let localhost = "127.0.0.1".parse().expect("valid");
     Arc::new(Plan {
@@ -75,7 +78,7 @@ fn plan(target: SocketAddr, ports: u32, cycles_per_second: f64) -> Arc<Plan> {
             .map(|_| Source {
                 bind: SocketAddr::new(localhost, 0),
                 shape: 0,
-                loss_threshold: Duration::from_millis(200),
+                loss_threshold: THRESHOLD,
                 flow_labels: FlowLabels::Own,
             })
             .collect(),
@@ -101,14 +104,13 @@ fn plan(target: SocketAddr, ports: u32, cycles_per_second: f64) -> Arc<Plan> {
     })
 }
 
-fn run(plan: &Arc<Plan>, io: IoChoice, cores: Vec<usize>, duration_ms: u64) -> (Vec<Summary>, u64) {
+fn run(plan: &Arc<Plan>, options: &Options) -> (Vec<Summary>, u64) {
     let taken = Arc::new(Mutex::new(Vec::new()));
     let deliver = {
         let taken = Arc::clone(&taken);
         move |summaries: Vec<Summary>| taken.lock().expect("not poisoned").extend(summaries)
     };
-    let options = Options { io, cores, duration: Some(Duration::from_millis(duration_ms)), ..Options::default() };
-    let collector = Collector::start(plan, &options, deliver).expect("starts");
+    let collector = Collector::start(plan, options, deliver).expect("starts");
     let progress: Vec<_> = collector.progress().to_vec();
     collector.join().expect("ends well");
     let sent = progress.iter().map(|p| p.sent.get()).sum();
@@ -116,18 +118,21 @@ fn run(plan: &Arc<Plan>, io: IoChoice, cores: Vec<usize>, duration_ms: u64) -> (
     (summaries, sent)
 }
 
+fn for_ms(duration: u64, cores: Vec<usize>) -> Options {
+    Options { duration: Some(Duration::from_millis(duration)), cores, ..Options::default() }
+}
+
 #[test]
 fn every_probe_is_accounted_for_and_measured() {
     let echo = Echo::start(0);
     for io in [IoChoice::Uring, IoChoice::Mmsg] {
-        let (summaries, sent) = run(&plan(echo.address, 4, 100.0), io, Vec::new(), 1_000);
-        assert_eq!(summaries.len(), 4, "{io:?}: three whole intervals and a part");
+        let options = Options { io, count: Some(400), ..Options::default() };
+        let (summaries, sent) = run(&plan(echo.address, 4, 100.0), &options);
+        assert!(summaries.len() >= 4, "{io:?}: three whole intervals and a part, more when it was held up");
         let mut all = Accumulator::new();
         summaries.iter().for_each(|summary| all.add(summary));
         let counts = *all.counts();
-        assert_eq!(counts.sent, sent);
-        // what was due in the last milliseconds may be cut off by the end
-        assert!((380..=400).contains(&(counts.sent + counts.not_sent)), "{io:?}: {counts:?}");
+        assert_eq!((counts.sent, sent), (400, 400), "{io:?}: {counts:?}");
         assert_eq!(counts.replied, counts.sent, "{io:?}: {counts:?}");
         let summary = all.summary().expect("something was counted");
         let rtt = summary.rtt.expect("measured");
@@ -144,7 +149,7 @@ fn every_probe_is_accounted_for_and_measured() {
 #[test]
 fn losses_are_counted_where_they_happened() {
     let echo = Echo::start(10);
-    let (summaries, sent) = run(&plan(echo.address, 1, 500.0), IoChoice::Auto, Vec::new(), 600);
+    let (summaries, sent) = run(&plan(echo.address, 1, 500.0), &for_ms(600, Vec::new()));
     let lost: u64 = summaries.iter().map(|summary| summary.counts.lost).sum();
     assert_eq!(lost, sent / 10);
 }
@@ -152,7 +157,7 @@ fn losses_are_counted_where_they_happened() {
 #[test]
 fn two_workers_make_one_summary() {
     let echo = Echo::start(0);
-    let (summaries, sent) = run(&plan(echo.address, 4, 50.0), IoChoice::Auto, vec![0, 1], 600);
+    let (summaries, sent) = run(&plan(echo.address, 4, 50.0), &for_ms(600, vec![0, 1]));
     assert_eq!(summaries.len(), 2);
     assert_eq!(summaries.iter().map(|summary| summary.counts.sent).sum::<u64>(), sent);
     assert!(summaries.iter().all(|summary| summary.flows == 4));
@@ -260,11 +265,13 @@ fn a_reload_under_load_loses_nothing_and_keeps_what_stays() {
         let ports = |summary: &Summary| -> std::collections::BTreeSet<u16> {
             summary.worst_flows.iter().map(|flow| flow.source.port()).collect()
         };
-        let at_first = ports(&summaries[0]);
+        let of_all =
+            |summaries: &[Summary]| summaries.iter().flat_map(ports).collect::<std::collections::BTreeSet<u16>>();
+        let in_three = |summary: &Summary| summary.flows == 2;
+        let (begin, end) = (summaries.iter().position(in_three), summaries.iter().rposition(in_three));
+        let (begin, end) = begin.zip(end).expect("the third plan ran");
+        let (at_first, last) = (of_all(&summaries[..begin]), of_all(&summaries[end + 1..]));
         assert_eq!(at_first.len(), 4, "{io:?}");
-        let till_three = summaries.iter().position(|summary| summary.flows == 2).expect("the third plan ran");
-        assert!(summaries[..till_three].iter().all(|summary| ports(summary).is_subset(&at_first)), "{io:?}");
-        let last = ports(&summaries[summaries.len() - 1]);
         assert_eq!((last.len(), last.intersection(&at_first).count()), (4, 2), "{io:?}: two were closed for a while");
     }
 }

@@ -515,12 +515,13 @@ impl<'d, S: Surroundings> Assembly<'d, S> {
 
     /// Warns of targets that one test has twice.
     fn duplicates(&mut self, test: &Linked) {
-        let mut first: HashMap<SocketAddr, u32> = HashMap::new();
+        let mut first: HashMap<(usize, SocketAddr), u32> = HashMap::new();
         for index in 0..self.draft.targets[test.targets].targets.len() {
             let Some(slots) = self.targets.get(&(test.targets, index)) else { continue };
-            for &target in slots.iter().flatten() {
+            for (slot, target) in slots.iter().enumerate().filter_map(|(slot, target)| Some((slot, (*target)?))) {
                 let address = self.plan.targets[target as usize].address;
-                let known = *first.entry(address).or_insert(target);
+                // port 0 of TCP and the none of ICMP are not the same
+                let known = *first.entry((slot, address)).or_insert(target);
                 // a second test of the same group would only say it again
                 if known != target && self.noted.insert((test.targets, index)) {
                     let group = &self.draft.targets[test.targets];

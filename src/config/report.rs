@@ -28,21 +28,28 @@ pub struct Costs {
     /// Bytes of a path elsewhere: in the plan and in its summary.
     pub path: usize,
     /// Bytes of a socket in this process.
-    pub source: usize,
-    /// Bytes that every collector takes: rings, buffers, threads.
+    pub socket: usize,
+    /// How many sockets there are.
+    pub sockets: usize,
+    /// Bytes of buffers that datagrams are received into.
+    pub buffers: usize,
+    /// Bytes that every collector takes: rings, threads.
     pub base: usize,
 }
 
 impl Costs {
-    /// The costs of a plan; `tally` gives the bytes of a tally of a layout.
-    pub fn of(plan: &Plan, tally: impl FnOnce(&Layout) -> usize) -> Costs {
+    /// The costs of a plan with so many sockets and bytes of receive buffers; `tally` gives the bytes of a tally of a
+    /// layout.
+    pub fn of(plan: &Plan, (sockets, buffers): (usize, usize), tally: impl FnOnce(&Layout) -> usize) -> Costs {
         Costs {
             tally: tally(&plan.layout()),
             tallies: 4,
             slot: SLOT_BYTES,
             flow: 48,
             path: 512,
-            source: 128,
+            socket: 128,
+            sockets,
+            buffers,
             base: 8 << 20,
         }
     }
@@ -61,6 +68,8 @@ pub struct Memory {
     pub paths: usize,
     /// Sockets, without the kernel's buffers.
     pub sources: usize,
+    /// Buffers that datagrams are received into.
+    pub buffers: usize,
     /// What every collector takes.
     pub base: usize,
     /// All of it.
@@ -126,7 +135,7 @@ pub struct PlanReport {
     pub paths: usize,
     /// Flows.
     pub flows: usize,
-    /// Sockets.
+    /// Sockets: of `tcp-syn` and `icmp` as they are with `CAP_NET_RAW`, those that only hold a TCP port included.
     pub sockets: usize,
     /// Probes per second.
     pub probes_per_second: f64,
@@ -160,7 +169,7 @@ impl PlanReport {
             targets: plan.targets.len(),
             paths: plan.paths.len(),
             flows: plan.flows.len(),
-            sockets: plan.sources.len(),
+            sockets: costs.sockets,
             probes_per_second: plan.rate(),
             syn_limit: plan.syn_limit,
             ip_bytes_per_second,
@@ -177,9 +186,10 @@ impl Memory {
         let in_flight = slots * costs.slot;
         let flows = plan.flows.len() * costs.flow;
         let paths = plan.paths.len() * costs.path;
-        let sources = plan.sources.len() * costs.source;
-        let total = tallies + in_flight + flows + paths + sources + costs.base;
-        Memory { tallies, in_flight, flows, paths, sources, base: costs.base, total }
+        let sources = costs.sockets * costs.socket;
+        let Costs { buffers, base, .. } = *costs;
+        let total = tallies + in_flight + flows + paths + sources + buffers + base;
+        Memory { tallies, in_flight, flows, paths, sources, buffers, base, total }
     }
 }
 

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod checksums;
 #[path = "../common/mod.rs"]
 mod common;
 mod errors;

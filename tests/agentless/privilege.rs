@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 /// `llama ping` as the user nobody, with these capabilities (as setpriv(1) writes them).
-fn as_nobody(host: &Namespace, capabilities: &str, arguments: &[&str]) -> Finished {
+pub fn as_nobody(host: &Namespace, capabilities: &str, arguments: &[&str]) -> Finished {
     let inheritable = format!("--inh-caps={capabilities}");
     let ambient = format!("--ambient-caps={capabilities}");
     let bounding = format!("--bounding-set={capabilities}");
@@ -17,7 +17,7 @@ fn as_nobody(host: &Namespace, capabilities: &str, arguments: &[&str]) -> Finish
 }
 
 const ONLY_RAW: &str = "-all,+net_raw";
-const NONE: &str = "-all";
+pub const NONE: &str = "-all";
 
 #[test]
 fn net_raw_alone_is_enough() {
@@ -66,8 +66,14 @@ fn without_it_syns_say_what_is_missing_and_the_rest_works() {
             assert!(refused.stderr.contains(words), "{words} in {refused:?}");
         }
     }
-    let report = report(&as_nobody(&hosts.prober, NONE, &[&target, "--count", "50", "--json"]).success());
-    assert_counts(&report, &[("sent", 50), ("replied", 50)]);
+    for io in IOS {
+        for target in [TwoHosts::TARGET_V4, TwoHosts::TARGET_V6] {
+            let target = target.to_string();
+            let flags = [&target, "--count", "50", "--dscp", "0,EF", "--size", "64,1400", "--io", io, "--json"];
+            let report = report(&as_nobody(&hosts.prober, NONE, &flags).success());
+            assert_counts(&report, &[("sent", 50), ("replied", 50)]);
+        }
+    }
 }
 
 #[test]

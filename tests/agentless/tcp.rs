@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 /// A port on which something listens and accepts nobody.
-fn listener(hosts: &TwoHosts, target: IpAddr) -> TcpListener {
+pub fn listener(hosts: &TwoHosts, target: IpAddr) -> TcpListener {
     spawn_in(&hosts.target, None, move || TcpListener::bind(SocketAddr::new(target, 0)).unwrap()).join().unwrap()
 }
 
@@ -236,19 +236,62 @@ fn more_syns_than_a_target_is_to_get_are_refused_with_the_way_out() {
     let (_, out, _) = run(&["check", path, "--json"]);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(json["syn_limit"], 1500);
-    assert_eq!(count(&json, "sockets"), 60);
+    // ports held, a raw socket to send from, one to hear routers
+    assert_eq!(count(&json, "sockets"), 60 + 1 + 1);
+}
+
+/// Pings a target that answers 20 times a second of 400 and saves up for a second at most: a prober that is held up for a
+/// moment gets the same number all the same.
+fn limited(hosts: &TwoHosts, method: &str, target: &str, hook: &str, matching: &str) {
+    let rule = format!("{matching} limit rate over 20/second burst 20 packets drop");
+    let table = format!("table inet l {{\nchain i {{\ntype filter hook {hook} priority 0;\n{rule}\n}}\n}}\n");
+    hosts.target.run_with_input("nft", &["-f", "-"], &table);
+    let flags = ["--method", method, "--rate", "400", "--duration", "11s", "--timeout", "300ms"];
+    let report = report(&ping(&hosts.prober, target, &flags).success());
+    hosts.target.run("nft", &["delete", "table", "inet", "l"]);
+    assert!(count(&report, "lost") > 0, "{report:#}");
+    let said = report["verdict"].as_array().unwrap();
+    assert!(said.iter().any(|say| say.as_str().unwrap().contains("answers come at a steady 20")), "{report:#}");
 }
 
 #[test]
-fn a_limit_on_answers_is_suspected() {
+fn a_limit_on_syns_is_suspected() {
     let hosts = TwoHosts::new();
-    hosts.target.run_with_input(
-        "nft",
-        &["-f", "-"],
-        "table inet l { chain i { type filter hook input priority 0; tcp dport 9 limit rate over 100/second burst 1 packets drop; }; }\n",
-    );
-    let flags = ["--tcp", "--rate", "400", "--duration", "11s", "--timeout", "300ms"];
-    let report = report(&ping(&hosts.prober, &with_port(TwoHosts::TARGET_V4, 9), &flags).success());
-    let said = report["verdict"].as_array().unwrap();
-    assert!(said.iter().any(|say| say.as_str().unwrap().contains("answers come at a steady")), "{report:#}");
+    limited(&hosts, "tcp-syn", &with_port(TwoHosts::TARGET_V4, 9), "input", "tcp dport 9");
+}
+
+#[test]
+fn a_limit_on_resets_is_suspected() {
+    let hosts = TwoHosts::new();
+    limited(&hosts, "tcp-syn", &with_port(TwoHosts::TARGET_V6, 9), "output", "tcp flags & rst == rst");
+}
+
+#[test]
+fn a_limit_on_echoes_is_suspected() {
+    let hosts = TwoHosts::new();
+    limited(&hosts, "icmp", &TwoHosts::TARGET_V4.to_string(), "output", "icmp type echo-reply");
+}
+
+#[test]
+fn syn_cookies_are_replies_like_others() {
+    let hosts = TwoHosts::new();
+    hosts.target.sysctl("ipv4/tcp_syncookies", "2"); // to every SYN
+    for target in [TwoHosts::TARGET_V4, TwoHosts::TARGET_V6] {
+        let listener = listener(&hosts, target);
+        let port = listener.local_addr().unwrap().port();
+        for io in IOS {
+            let flags = ["--tcp", "--count", "500", "--rate", "1000", "--io", io];
+            let report = report(&ping(&hosts.prober, &with_port(target, port), &flags).success());
+            assert_counts(&report, &[("sent", 500), ("syn_acks", 500), ("resets", 0)]);
+        }
+    }
+    let sent = hosts.target.run("cat", &["/proc/net/netstat"]);
+    assert!(cookies_sent(&sent) >= 2000, "{sent}");
+}
+
+/// `SyncookiesSent` of /proc/net/netstat: a line of names, a line of values.
+fn cookies_sent(netstat: &str) -> u64 {
+    let mut lines = netstat.lines().filter(|line| line.starts_with("TcpExt:"));
+    let (names, values) = (lines.next().unwrap().split(' '), lines.next().unwrap().split(' '));
+    names.zip(values).find(|(name, _)| *name == "SyncookiesSent").unwrap().1.parse().unwrap()
 }

@@ -2,7 +2,7 @@
 
 use crate::IOS;
 use crate::common::nft::{Drops, Hook, Which};
-use crate::common::process::{ANSWERING, llama_in};
+use crate::common::process::{ANSWERING, Process, llama_in};
 use crate::common::topology::TwoHosts;
 use crate::{LIMIT, count};
 use serde_json::Value;
@@ -74,4 +74,39 @@ fn all_methods_share_a_collector() {
             assert!(!finished.stderr.contains(words), "{}", finished.stderr);
         }
     }
+}
+
+/// Sockets that a process has open, by the file system's word.
+fn sockets_of(process: &Process) -> usize {
+    let directory = std::fs::read_dir(format!("/proc/{}/fd", process.id())).unwrap();
+    let links = directory.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+}
+
+#[test]
+fn a_check_counts_the_sockets_that_are_opened() {
+    let hosts = TwoHosts::new();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("all.yaml");
+    let file = file.to_str().unwrap();
+    let opened = |configuration: &str| {
+        std::fs::write(file, configuration).unwrap();
+        let flags = ["collector", "--config", file, "--output", "-", "--quiet"];
+        let collector = llama_in(&hosts.prober, &flags);
+        // they are there before the first probe
+        collector.wait_for("\"sent\"");
+        let opened = sockets_of(&collector);
+        collector.terminate();
+        opened
+    };
+    let counted = |configuration: &str| {
+        std::fs::write(file, configuration).unwrap();
+        let check = llama_in(&hosts.prober, &["check", file, "--json"]).finish_within(LIMIT).success();
+        count(&check.json(), "sockets")
+    };
+    // what a collector has besides: found with a plan of one socket
+    let udp = "summarization: {interval: 1}\nports: {u: {}}\nport_groups: {default: [{port: u}]}\n\
+               targets: {default: [{ip: 192.0.2.2}]}\n";
+    let besides = opened(udp) as u64 - counted(udp);
+    assert_eq!(opened(CONFIGURATION) as u64 - besides, counted(CONFIGURATION));
 }

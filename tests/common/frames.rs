@@ -52,6 +52,8 @@ pub enum Kind {
     },
     /// ICMP of either family: its type.
     Icmp(u8),
+    /// A UDP datagram: source and destination port.
+    Udp(u16, u16),
 }
 
 impl Frames {
@@ -90,7 +92,7 @@ impl Frames {
         self.reader.take().unwrap().join().unwrap()
     }
 
-    /// Ends the capture and gives the TCP and ICMP packets seen, in order.
+    /// Ends the capture and gives the TCP, ICMP and UDP packets seen, in order.
     pub fn stop(self) -> Vec<Packet> {
         self.stop_raw().iter().filter_map(|frame| packet(frame)).collect()
     }
@@ -127,7 +129,8 @@ fn packet(frame: &[u8]) -> Option<Packet> {
         },
         TransportSlice::Icmpv4(icmp) => Kind::Icmp(icmp.type_u8()),
         TransportSlice::Icmpv6(icmp) => Kind::Icmp(icmp.type_u8()),
-        _ => return None,
+        TransportSlice::Udp(udp) => Kind::Udp(udp.source_port(), udp.destination_port()),
+        TransportSlice::Igmp(_) => return None,
     };
     Some(Packet { from, to, traffic_class, kind, frame: frame.to_vec() })
 }
@@ -148,6 +151,9 @@ impl Packet {
                         TransportSlice::Icmpv4(icmp) => {
                             icmp.checksum() == icmp.icmp_type().calc_checksum(icmp.payload())
                         }
+                        TransportSlice::Udp(udp) => {
+                            udp.to_header().calc_checksum_ipv4_raw(from, to, udp.payload()) == Ok(udp.checksum())
+                        }
                         _ => false,
                     }
             }
@@ -156,6 +162,9 @@ impl Packet {
                 match transport {
                     TransportSlice::Tcp(tcp) => tcp.calc_checksum_ipv6(from, to) == Ok(tcp.checksum()),
                     TransportSlice::Icmpv6(icmp) => icmp.is_checksum_valid(from, to),
+                    TransportSlice::Udp(udp) => {
+                        udp.to_header().calc_checksum_ipv6_raw(from, to, udp.payload()) == Ok(udp.checksum())
+                    }
                     _ => false,
                 }
             }

@@ -150,10 +150,11 @@ impl Influxd {
         let directory = tempfile::tempdir().expect("temporary directory");
         let [http, rpc] = free_ports(ip);
         let data = directory.path().display();
+        // of its own accord it answers writes by 500 that take it 10 s, and stores them all the same
         let config = format!(
             "reporting-disabled = true\nbind-address = \"{rpc}\"\n\
              [meta]\ndir = \"{data}/meta\"\n[data]\ndir = \"{data}/data\"\nwal-dir = \"{data}/wal\"\n\
-             [monitor]\nstore-enabled = false\n[http]\nbind-address = \"{http}\"\n{of_http}"
+             [coordinator]\nwrite-timeout = \"10m\"\n[monitor]\nstore-enabled = false\n[http]\nbind-address = \"{http}\"\n{of_http}"
         );
         let file = directory.path().join("influxdb.conf");
         std::fs::write(&file, config).expect("configuration");

@@ -106,6 +106,11 @@ fn large_packets_that_vanish_are_shown_as_such() {
         for part in ["64 bytes: no loss on any of 16 flows", "1300 bytes: nothing came back", "1420 bytes: nothing"] {
             assert!(said.contains(part), "{part} in {said}");
         }
+        let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        for large in [1300, 1420] {
+            let why = format!("{large} bytes: probes of 64 bytes fare better: a link that is too narrow for {large}");
+            assert!(words.contains(&why), "{why} in {said}");
+        }
     }
 }
 

@@ -46,9 +46,12 @@ fn two_hundred_collectors() {
     }
     assert_eq!(pulled, expected);
     expect_points(&server, expected);
-    let health = scraper.get("/api/v1/health");
-    let sink = &health["sinks"][0];
-    assert_eq!((&sink["dropped"], &sink["refused"], &sink["delivered"]), (&0.into(), &0.into(), &expected.into()));
+    // the server shows points before it answers for them
+    let sink = wait_for("all points answered for", || {
+        let sink = scraper.get("/api/v1/health")["sinks"][0].clone();
+        (sink["delivered"] == expected).then_some(sink)
+    });
+    assert_eq!((&sink["dropped"], &sink["refused"]), (&0.into(), &0.into()));
     let memory = peak_memory(scraper.process.id());
     println!("peak resident memory: {} MiB", memory >> 20);
     assert!(memory < 400 << 20, "{} MiB", memory >> 20);

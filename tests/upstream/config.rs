@@ -30,7 +30,7 @@ fn methods_side_by_side_are_paths_of_their_own() {
     let Loaded { plan, warnings } = load(yaml).unwrap();
     assert_eq!(plan.shapes.iter().map(|shape| shape.size).collect::<Vec<_>>(), [100, 36, 44]);
     assert_eq!(plan.paths.len(), 3);
-    let report = PlanReport::new(&plan, &warnings, &Costs::of(&plan, |_| 0));
+    let report = PlanReport::new(&plan, &warnings, &Costs::of(&plan, (3, 0), |_| 0));
     assert_eq!(report.tests[0].methods, ["udp", "llama", "llama-python"]);
 }
 

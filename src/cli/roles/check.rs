@@ -4,6 +4,8 @@ use crate::cli::args::CheckArgs;
 use crate::cli::exit::{self, Done, Ended, Failure};
 use crate::cli::{check, diff, layout};
 use crate::collector;
+use crate::collector::demand::Demand;
+use crate::collector::seats::EchoPath;
 use crate::config::{self, Loaded, PlanReport};
 use crate::net::thread;
 use crate::summary::tally::Tally;
@@ -33,7 +35,10 @@ pub fn check(args: &CheckArgs) -> Ended {
 
 fn load(file: &Path, dst_port: u16) -> Result<(Loaded, PlanReport), Failure> {
     let loaded = config::load(file, dst_port, &config::System).map_err(Failure::usage)?;
-    let costs = config::Costs::of(&loaded.plan, Tally::memory);
+    let workers = collector::workers_wanted(&loaded.plan).min(thread::allowed_cpus()?.len());
+    // SYNs need the privilege, and a service that has it sends echoes over raw sockets too
+    let Demand { sockets, buffers } = Demand::of(&loaded.plan, workers, EchoPath::Raw);
+    let costs = config::Costs::of(&loaded.plan, (sockets, buffers), Tally::memory);
     let report = config::PlanReport::new(&loaded.plan, &loaded.warnings, &costs);
     Ok((loaded, report))
 }

@@ -9,10 +9,11 @@ use crate::cli::http::{self, Serving};
 use crate::cli::screen::Screen;
 use crate::cli::table::Board;
 use crate::cli::units::several;
-use crate::cli::{layout, signals, table};
+use crate::cli::{layout, signals, steady, table};
+use crate::collector::demand::Demand;
 use crate::collector::progress::Progress;
 use crate::collector::stats::Meter;
-use crate::collector::{Collector, Error, Options};
+use crate::collector::{self, Collector, Error, Options};
 use crate::config::Plan;
 use crate::http::recent::cut_flows;
 use crate::sink::{Limits, Sinks};
@@ -93,7 +94,8 @@ pub fn run(
     mut hangup: Option<OnHangup>,
     stop: &AtomicBool,
 ) -> Ended {
-    allow_sockets(plan.sources.len() + api.map_or(0, |_| http::connections()))?;
+    let sockets = Demand::most_sockets(plan, collector::workers(plan, options)?);
+    allow_sockets(sockets + api.map_or(0, |_| http::connections()))?;
     let Outlets { sinks, history, show } = outlets;
     let sinks = Arc::new(sinks);
     let kept = history.as_ref().map(Keeper::kept);
@@ -110,7 +112,11 @@ pub fn run(
     let deliver = {
         let (sinks, workers, mut meter) = (Arc::clone(&sinks), Arc::clone(&workers), Meter::of_this_host());
         let history = history.as_ref().map(Keeper::writer);
+        let mut limits = steady::Watch::default();
         move |mut summaries: Vec<Summary>| {
+            if let Some(hint) = limits.add(&summaries) {
+                tracing::warn!("{hint}");
+            }
             if let Some((recent, metrics)) = &shown {
                 metrics.paths.add(&summaries);
                 let cut = cut_flows(&summaries);

@@ -6,6 +6,7 @@ use crate::cli::exit::{self, Done, Ended, Failure};
 use crate::cli::ping::{self as view, Report};
 use crate::cli::samples::Samples;
 use crate::cli::{layout, ping_json, progress, signals};
+use crate::collector::demand::Demand;
 use crate::collector::{Collector, Options, samples};
 use crate::config::plan::{Plan, Probes, Single, Target};
 use crate::config::{Surroundings, System};
@@ -89,7 +90,7 @@ fn measure(args: &PingArgs, log: &LogArgs) -> Ended {
             sum.add(&summaries);
         }
     };
-    allow_sockets(plan.sources.len())?;
+    allow_sockets(Demand::most_sockets(&plan, 1))?;
     let began = Instant::now();
     let collector = Collector::start(&plan, &options, deliver)?;
     drop(options); // its end of the channel of samples

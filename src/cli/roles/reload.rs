@@ -4,10 +4,11 @@ use super::allow_sockets;
 use crate::cli::exit::Failure;
 use crate::cli::http::{self, Shown};
 use crate::cli::units::several;
+use crate::collector::demand::Demand;
 use crate::collector::metrics::ReloadResult;
 use crate::collector::reload::{ReloadError, Reloaded, Reloader};
 use crate::config::diff::api_needs_restart;
-use crate::config::{self, ConfigError, Loaded};
+use crate::config::{self, ConfigError, Loaded, Plan};
 use crate::http::api::{Refused, Reload};
 use crate::time::{Clock, SystemClock};
 use sd_notify::NotifyState;
@@ -105,11 +106,13 @@ impl Reloading {
             tracing::warn!("{warning}");
         }
         // those of the plan before stay open until their last probe is decided
-        allow_sockets(reloader.plan().sources.len() + loaded.plan.sources.len() + http::connections()).map_err(
-            |failure| match failure {
+        let workers = reloader.workers().len();
+        let sockets = |plan: &Plan| Demand::most_sockets(plan, workers);
+        allow_sockets(sockets(&reloader.plan()) + sockets(&loaded.plan) + http::connections()).map_err(|failure| {
+            match failure {
                 Failure::Usage(error) | Failure::Run(error) => Refused::Configuration(format!("{error:#}")),
-            },
-        )?;
+            }
+        })?;
         let api = self.served.and_then(|served| api_needs_restart(served, &loaded.plan));
         let mut reloaded = reloader.reload(&Arc::new(loaded.plan)).map_err(|error| match error {
             ReloadError::Unsettled | ReloadError::Silent | ReloadError::Ended => Refused::Busy(error.to_string()),
