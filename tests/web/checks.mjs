@@ -225,6 +225,14 @@ const groups = {
       } finally {
         await again.close();
       }
+      await v.sees('#connection', 'connection lost');
+      const begun = await serve('empty', Number(port)); // another program, whose history is empty
+      try {
+        await v.sees('#connection', 'connected');
+        await v.sees('#source', '0 paths');
+      } finally {
+        await begun.close();
+      }
     }],
   ],
   drill: [

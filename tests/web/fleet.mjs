@@ -247,7 +247,7 @@ export function serve(kind, port = 0) {
       if (url.pathname === '/api/v1/events') {
         response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
         response.write('retry: 200\n\n');
-        const tell = () => kind !== 'empty' && response.write(`event: interval\ndata: ${JSON.stringify({ newest: iso(newest()), interval_s: INTERVAL })}\n\n`);
+        const tell = () => response.write(`event: interval\ndata: ${JSON.stringify(kind === 'empty' ? { newest: null, interval_s: 0 } : { newest: iso(newest()), interval_s: INTERVAL })}\n\n`);
         tell();
         let last = newest();
         const timer = setInterval(() => { if (newest() !== last) { last = newest(); tell(); } }, 100);

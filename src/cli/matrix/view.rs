@@ -201,7 +201,22 @@ fn probers(probers: &[Prober], width: usize) -> Vec<String> {
         } else {
             &format!("probers: {} sound", count(probers.len() as u64))
         };
-        return vec![paint(if probers.is_empty() { DIM } else { GOOD }, &cut(line, width))];
+        let mut lines = vec![paint(if probers.is_empty() { DIM } else { GOOD }, &cut(line, width))];
+        let refused: Vec<(&Prober, u64)> =
+            probers.iter().map(|prober| (prober, sends_failed(prober))).filter(|(_, n)| *n > 0).collect();
+        for (prober, n) in refused.iter().take(PROBERS) {
+            let text = format!(
+                "{}: {} sends failed, not measured: no route, no buffer or a firewall there",
+                clean(&prober.src_ip),
+                count(*n)
+            );
+            lines.extend(wrapped(&text, width.saturating_sub(2)).iter().map(|line| paint(DOUBT, &format!("  {line}"))));
+        }
+        if refused.len() > PROBERS {
+            let more = several((refused.len() - PROBERS) as u64, "more prober");
+            lines.push(paint(DOUBT, &cut(&format!("  … {more} whose sends failed"), width)));
+        }
+        return lines;
     }
     let line = format!(
         "probers: {} of {} SUSPECT: their numbers may be their own doing (~)",
@@ -220,6 +235,11 @@ fn probers(probers: &[Prober], width: usize) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// Probes that the prober's own kernel did not take: not loss, and not measured either.
+fn sends_failed(prober: &Prober) -> u64 {
+    prober.others.get("send_failed").and_then(Value::as_u64).unwrap_or(0)
 }
 
 /// `local_drops in 3 of 12 summaries, 4 not sent, 12.0 ms late at most`

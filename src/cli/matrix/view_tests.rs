@@ -76,6 +76,32 @@ flow                                 kind     group  sent  lost    loss  there/b
 }
 
 #[test]
+fn groups_make_room_for_numbers() {
+    let lists = |columns| {
+        let text = shown(&with_worst(picture(&racks())), &options(Metric::Loss, columns));
+        text.split_once("worst of 16 paths\n").unwrap().1.to_owned()
+    };
+    let shorter = lists(98);
+    assert!(shorter.lines().next().unwrap().ends_with("lossy flows"), "{shorter}");
+    assert!(shorter.contains("east d") && shorter.contains('…') && !shorter.contains("dst_rack=b2"), "{shorter}");
+    let without = lists(88);
+    assert!(without.lines().next().unwrap().ends_with("lossy flows"), "{without}");
+    assert!(!without.contains("group") && !without.contains("east"), "{without}");
+}
+
+#[test]
+fn sends_that_failed_are_told_of_a_sound_prober() {
+    let mut picture = picture(&racks());
+    let prober = |n: u64, failed: u64| value!({"src_ip": format!("192.0.2.{n}"), "summaries": 12, "suspects": 0, "suspect": {}, "send_failed": failed});
+    picture.probers = read_probers(&value!({"probers": [prober(1, 0), prober(2, 1300)]}));
+    let text = shown(&picture, &options(Metric::Loss, 80));
+    let told =
+        "probers: 2 sound\n  192.0.2.2: 1300 sends failed, not measured: no route, no buffer or a firewall\n  there\n";
+    assert!(text.contains(told), "{text}");
+    assert!(!text.contains("192.0.2.1:"), "{text}");
+}
+
+#[test]
 fn kinds_of_loss_and_changed_classes_are_said_in_words() {
     let paths = value!({"total": 9, "fields": ["id", "src_ip", "dst_ip", "method", "dscp", "size", "sent", "lost", "loss_percent",
         "lost_forward", "refused", "too_big", "mtu", "dscp_changed", "dscp_changed_forward", "dscp_seen_forward"],

@@ -3,13 +3,17 @@
 //! Read [`paths`] and [`flows`].
 
 use super::answer::{Figures, Flows, Paths};
-use super::text::{class, clean, cut, fit, wrapped};
+use super::text::{self, class, clean, cut, fit, wrapped};
 use crate::cli::layout::{self, BAD, DOUBT, HEAD, Side, paint};
 use crate::cli::units::{count, percent, several, time};
 use serde_json::{Map, Value};
 
 /// Columns of a path's group and tags.
 const LABEL: usize = 28;
+/// Fewer say nothing.
+const LABEL_LEAST: usize = 12;
+/// What their heading says.
+const GROUP: &str = "group";
 
 /// A row of a list.
 struct Row {
@@ -30,7 +34,7 @@ fn list(title: &str, heads: &[(&str, Side)], rows: &[Row], width: usize) -> Vec<
     let heads: Vec<_> = kept.iter().map(|at| heads[*at]).collect();
     let cells: Vec<Vec<String>> =
         rows.iter().map(|row| kept.iter().map(|at| row.cells[*at].clone()).collect()).collect();
-    let mut lines = layout::columns(0, &heads, &cells).into_iter().map(|line| cut(&line, width));
+    let mut lines = fitted(heads, cells, width).into_iter().map(|line| cut(&line, width));
     let mut shown = vec![paint(HEAD, &cut(title, width))];
     shown.extend(lines.next().map(|heading| paint(HEAD, &heading)));
     for (line, row) in lines.zip(rows) {
@@ -42,6 +46,21 @@ fn list(title: &str, heads: &[(&str, Side)], rows: &[Row], width: usize) -> Vec<
         }
     }
     shown
+}
+
+/// Heading and lines of a list. Where they are wider than `width`, groups are shortened, then left out: numbers matter more.
+fn fitted(mut heads: Vec<(&str, Side)>, mut cells: Vec<Vec<String>>, width: usize) -> Vec<String> {
+    let lines = layout::columns(0, &heads, &cells);
+    let excess = lines.iter().map(|line| text::width(line)).max().unwrap_or(0).saturating_sub(width);
+    let Some(at) = heads.iter().position(|(head, _)| *head == GROUP).filter(|_| excess > 0) else { return lines };
+    let room = cells.iter().map(|row| text::width(&row[at])).max().unwrap_or(0).saturating_sub(excess);
+    if room < LABEL_LEAST {
+        heads.remove(at);
+        cells.iter_mut().for_each(|row| drop(row.remove(at)));
+    } else {
+        cells.iter_mut().for_each(|row| row[at] = fit(&row[at], room));
+    }
+    layout::columns(0, &heads, &cells)
 }
 
 fn milliseconds(ms: Option<f64>) -> String {
@@ -110,7 +129,7 @@ pub fn paths(answer: &Paths, all: bool, width: usize) -> Vec<String> {
     let heads = [
         ("path", Side::Left),
         ("kind", Side::Left),
-        ("group", Side::Left),
+        (GROUP, Side::Left),
         ("sent", Side::Right),
         ("lost", Side::Right),
         ("loss", Side::Right),
@@ -165,7 +184,7 @@ pub fn flows(answer: &Flows, all: bool, width: usize) -> Vec<String> {
     let heads = [
         ("flow", Side::Left),
         ("kind", Side::Left),
-        ("group", Side::Left),
+        (GROUP, Side::Left),
         ("sent", Side::Right),
         ("lost", Side::Right),
         ("loss", Side::Right),

@@ -380,9 +380,13 @@ function connection(text, state) {
 function reconnect() {
   if (events && events.readyState !== EventSource.CLOSED) { if (events.readyState === EventSource.OPEN && newest) refresh(); return; }
   events = new EventSource('/api/v1/events');
-  events.addEventListener('open', () => connection('connected', 'on'));
+  events.addEventListener('open', () => {
+    if ($('connection').classList.contains('off')) refreshExtent(); // it may be another program by now
+    connection('connected', 'on');
+  });
   events.addEventListener('interval', (event) => {
     const told = JSON.parse(event.data);
+    if (told.newest === null) return connection('connected', 'on'); // it begins with an empty history
     const at = instant(told.newest);
     const first = newest === null, same = newest === at;
     newest = at;

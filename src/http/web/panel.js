@@ -168,10 +168,10 @@ async function probers(ctx, signal) {
     const reasons = reasonsOf(p), late = newest - instant(p.newest) > 3 * ctx.interval * 1000;
     return el('tr', { class: p.suspects > 0 ? 'suspect' : null },
       el('td', { class: 'wide' }, el('a', { href: link(ctx.view, { where: [...ctx.view.where.filter(([key]) => key !== 'src_ip'), ['src_ip', p.src_ip]] }), 'data-key': `prober ${p.src_ip}`, title: 'show only its paths' }, p.src_ip),
-        el('small', { class: reasons.length ? 'warn' : null }, p.suspects > 0 ? `suspect, ${count(p.suspects)} of ${count(p.summaries)}: ${reasons.join('; ')}` : late ? `last heard at ${clock(instant(p.newest))}` : `sound · ${count(p.paths)} paths`)),
+        el('small', { class: reasons.length || p.send_failed > 0 ? 'warn' : null }, p.suspects > 0 ? `suspect, ${count(p.suspects)} of ${count(p.summaries)}: ${reasons.join('; ')}` : late ? `last heard at ${clock(instant(p.newest))}` : p.send_failed > 0 ? `${count(p.send_failed)} sends failed, not measured: no route, no buffer or a firewall there` : `sound · ${count(p.paths)} paths`)),
       number(ms(p.lateness_p99_ms)), number(ms(p.lateness_max_ms)), number(count(p.local_drops)), number(count(p.not_sent)), number(count(p.send_failed)));
   });
-  parts.push(el('h3', null, 'Probers in this window'), el('p', { class: 'sub' }, 'What they could not do themselves. It is never counted as loss, and it makes their numbers suspect.'),
+  parts.push(el('h3', null, 'Probers in this window'), el('p', { class: 'sub' }, 'What they could not do themselves. It is never counted as loss; all but failed sends, which measure nothing, make their numbers suspect.'),
     list.length ? table('Probers', [['prober', null, true], ['late p99', 'how late probes left: 99th percentile'], ['late max', 'how late probes left: the latest'], ['drops', 'datagrams dropped by its own sockets'], ['not sent', 'due and not sent in time'], ['failed', 'not taken by the kernel']], rows) : nothing('probers'));
   return parts;
 }
