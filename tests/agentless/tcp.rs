@@ -240,18 +240,18 @@ fn more_syns_than_a_target_is_to_get_are_refused_with_the_way_out() {
     assert_eq!(count(&json, "sockets"), 60 + 1 + 1);
 }
 
-/// Pings a target that answers 20 times a second of 400 and saves up for a second at most: a prober that is held up for a
+/// Pings a target that answers 12 times a second of 400 and saves up for a second at most: a prober that is held up for a
 /// moment gets the same number all the same.
 fn limited(hosts: &TwoHosts, method: &str, target: &str, hook: &str, matching: &str) {
-    let rule = format!("{matching} limit rate over 20/second burst 20 packets drop");
+    let rule = format!("{matching} limit rate over 12/second burst 12 packets drop");
     let table = format!("table inet l {{\nchain i {{\ntype filter hook {hook} priority 0;\n{rule}\n}}\n}}\n");
     hosts.target.run_with_input("nft", &["-f", "-"], &table);
-    let flags = ["--method", method, "--rate", "400", "--duration", "11s", "--timeout", "300ms"];
+    let flags = ["--method", method, "--rate", "400", "--duration", "22s", "--timeout", "300ms"];
     let report = report(&ping(&hosts.prober, target, &flags).success());
     hosts.target.run("nft", &["delete", "table", "inet", "l"]);
     assert!(count(&report, "lost") > 0, "{report:#}");
     let said = report["verdict"].as_array().unwrap();
-    assert!(said.iter().any(|say| say.as_str().unwrap().contains("answers come at a steady 20")), "{report:#}");
+    assert!(said.iter().any(|say| say.as_str().unwrap().contains("answers come at a steady 12")), "{report:#}");
 }
 
 #[test]
