@@ -250,7 +250,6 @@ mod tests {
         let mut buf = [0xa5; 63];
         assert_eq!(method(56).write_for(&Addressing::new(local, remote), Seq(1), Wall(0), &mut buf), 0);
         assert_eq!(method(8).write(Seq(1), Wall(0), &mut buf), 0);
-        assert_eq!(method(8).write_reset(&Addressing::new(local, remote), Seq(1), &mut buf), 0);
         assert_eq!(buf, [0xa5; 63]);
     }
 

@@ -169,17 +169,6 @@ impl Method {
         }
     }
 
-    /// Writes the segment that closes the half-open connection which a SYN-ACK to probe `answered` tells of, and
-    /// returns its length; 0, and nothing written, when `buf` is shorter than [`Method::len`] or the method is not TCP.
-    ///
-    /// The kernel sends the same by itself where it sees the SYN-ACK and no packet filter interferes.
-    pub fn write_reset(&self, addressing: &Addressing, answered: Seq, buf: &mut [u8]) -> usize {
-        match &self.0 {
-            Format::TcpSyn(syn) => syn.write_reset(addressing, answered, buf),
-            _ => 0,
-        }
-    }
-
     /// Reads a reply in a UDP payload.
     ///
     /// # Errors

@@ -15,9 +15,9 @@
 //!
 //! **Half-open connections.** The kernel knows nothing of our SYN: to a SYN-ACK for a port on which it has no
 //! connection it sends the RST that closes the target's half (RFC 9293 §3.10.7.1), unless a packet filter drops what
-//! comes in before TCP sees it, or what goes out. Then [`TcpSyn::write_reset`] is the same segment from us. It
-//! is not only for the target's sake: one left half open answers the flow's next probe not as it answered the
-//! first. Linux resets a number within the old window, as if nothing listened, and acknowledges others.
+//! comes in before TCP sees it, or what goes out. We send none of our own: a second would only cost. One that is left
+//! half open answers the flow's next probe not as it answered the first: Linux resets a number within the old window,
+//! as if nothing listened, and acknowledges others.
 //!
 //! The SYN has no payload: a listener may keep it or not without a word (RFC 9293 §3.10.7.2 lets it wait), a
 //! closed port acknowledges it too, which makes two rules of one, and middleboxes drop it. So it has one size.
@@ -63,20 +63,6 @@ impl TcpSyn {
             Version::V6 => &self.v6,
         });
         finish(probe, addressing, seq)
-    }
-
-    /// The RST for a target's half-open connection: as the kernel sends it (RFC 9293 §3.10.7.1, to a segment with ACK),
-    /// its number is what the SYN-ACK acknowledges.
-    pub fn write_reset(&self, addressing: &Addressing, answered: Seq, buf: &mut [u8]) -> usize {
-        let unspecified = match addressing.version() {
-            Version::V4 => Ipv4Addr::UNSPECIFIED.into(),
-            Version::V6 => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let reset = Tcp { flags: Flags::RST, ..Tcp::default() };
-        match reset.emit(unspecified, unspecified, buf) {
-            0 => 0,
-            len => finish(&mut buf[..len], addressing, Seq(answered.0.wrapping_add(1))),
-        }
     }
 
     #[inline]
@@ -205,7 +191,6 @@ mod tests {
         let (method, addressing) = (method(), Addressing::new(local, remote));
         let mut buf = [0xa5; 23];
         assert_eq!(method.write_for(&addressing, Seq(1), Wall(0), &mut buf), 0);
-        assert_eq!(method.write_reset(&addressing, Seq(1), &mut buf[..19]), 0);
         assert_eq!(buf, [0xa5; 23]);
         assert_eq!(method.write(Seq(1), Wall(0), &mut [0xa5; 100]), 0);
     }
@@ -270,20 +255,6 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_is_what_the_kernel_would_send() {
-        for (local, remote) in flows() {
-            let mut buf = [0xa5; 24];
-            let len = method().write_reset(&Addressing::new(local, remote), Seq(u32::MAX), &mut buf);
-            assert_eq!(len, 20);
-            let (header, _) = TcpHeader::from_slice(&buf[..len]).unwrap();
-            assert!(header.rst && !header.ack && !header.syn);
-            assert_eq!((header.sequence_number, header.acknowledgment_number, header.window_size), (0, 0, 0));
-            assert_eq!((header.source_port, header.destination_port), (local.port(), remote.port()));
-            assert_eq!(header.checksum, checksum(&header, local.ip(), remote.ip()));
-        }
-    }
-
-    #[test]
     fn a_quote_of_eight_octets_is_enough() {
         let (local, remote) = flows()[0];
         let mut probe = [0; 24];
@@ -307,9 +278,6 @@ mod tests {
             let (local, remote) = (SocketAddr::new(ip(from), ports.0), SocketAddr::new(ip(to), ports.1));
             let mut buf = [0xa5; 24];
             let len = method().write_for(&Addressing::new(local, remote), Seq(seq), Wall(0), &mut buf);
-            let (header, _) = TcpHeader::from_slice(&buf[..len]).unwrap();
-            prop_assert_eq!(header.checksum, checksum(&header, local.ip(), remote.ip()));
-            let len = method().write_reset(&Addressing::new(local, remote), Seq(seq), &mut buf);
             let (header, _) = TcpHeader::from_slice(&buf[..len]).unwrap();
             prop_assert_eq!(header.checksum, checksum(&header, local.ip(), remote.ip()));
 
