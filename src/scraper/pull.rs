@@ -136,7 +136,7 @@ fn pull_pages(collector: &Collector, follow: &mut Follow, tools: &mut Tools<'_>)
             return Ok(Turn::Full);
         }
         let last = follow.sequence.as_ref().map_or(0, |(_, last)| *last);
-        let question = format!("/api/v1/summaries?after={last}&limit={PAGE}");
+        let question = format!("/api/v1/summaries?after={last}&limit={PAGE}&histogram=1");
         tools.fetcher.get(&collector.address, &question, tools.body)?;
         let page = page::parse(tools.body).map_err(Failure::Garbage)?;
         follow.ask_again = None;

@@ -228,7 +228,7 @@ pub fn summary_ending(collector: IpAddr, path: u32, interval: u32, end: Wall) ->
         owd_forward: None,
         owd_reverse: None,
         residence: None,
-        rtt_histogram: vec![],
+        rtt_histogram: vec![(20, 400), (40, 78)],
         sent_by: Some(StampSource::Kernel),
         received_by: Some(StampSource::Kernel),
         lateness: None,

@@ -145,6 +145,10 @@ fn everything_that_was_pulled_can_be_asked_for() {
     // so a scraper can be pulled by a scraper
     let above = Scraper::start(&scraper.api.to_string(), &[]);
     above.wait_pulled(scraper.api, 5);
+    let page = above.get("/api/v1/summaries?after=0&histogram=1");
+    for summary in page["summaries"].as_array().expect("list") {
+        assert_eq!(summary["rtt_histogram"].to_string(), "[[20,400],[40,78]]", "histograms come along");
+    }
     above.process.terminate().success();
     assert_eq!(scraper.text("/status"), "ok");
     for (path, _) in llama::scraper::api::ENDPOINTS {
