@@ -32,6 +32,9 @@ pub(super) struct KeyValues {
     values: Vec<String>,
     /// Of all, listed or not.
     count: usize,
+    /// Values that tell groups apart; 0 where most paths have none.
+    #[serde(skip)]
+    telling: usize,
 }
 
 #[derive(Serialize)]
@@ -106,8 +109,11 @@ pub(super) fn keys(paths: &[Arc<Path>]) -> Vec<KeyValues> {
             values.clear(); // no path has one
         }
         let count = values.len();
+        let having = paths.iter().filter(|path| !key.of(path).is_empty()).count();
+        let telling =
+            if 2 * having >= paths.len() { values.iter().filter(|value| !value.is_empty()).count() } else { 0 };
         values.truncate(VALUES);
-        KeyValues { key: key.name().into_owned(), values, count }
+        KeyValues { key: key.name().into_owned(), values, count, telling }
     };
     Key::OWN.into_iter().chain(tags.into_iter().map(|tag| Key::Tag(tag.clone()))).map(of).collect()
 }
@@ -115,22 +121,22 @@ pub(super) fn keys(paths: &[Arc<Path>]) -> Vec<KeyValues> {
 /// Rows and columns for people who have not chosen yet: the coarsest picture that tells groups apart.
 ///
 /// Tags `src_X` and `dst_X` of the same X come first; then sources (or groups, where there is one source) × the tag with
-/// the fewest values.
+/// the fewest values. A tag that most paths have not is not suggested: it would hide them in one cell.
 pub(super) fn suggested(keys: &[KeyValues]) -> (Key, Key) {
-    let count = |name: &str| keys.iter().find(|one| one.key == name).map_or(0, |one| one.count);
+    let count = |name: &str| keys.iter().find(|one| one.key == name).map_or(0, |one| one.telling);
     let key = |name: &str| Key::parse(name);
     let own = Key::OWN.len().min(keys.len());
-    let tags = || keys[own..].iter().filter(|one| (2..=TOO_MANY).contains(&one.count));
+    let tags = || keys[own..].iter().filter(|one| (2..=TOO_MANY).contains(&one.telling));
     let pairs = tags().filter_map(|one| {
         let other = format!("dst_{}", one.key.strip_prefix("src_")?);
         let others = count(&other);
-        (2..=TOO_MANY).contains(&others).then_some((one.count + others, one.key.as_str(), other))
+        (2..=TOO_MANY).contains(&others).then_some((one.telling + others, one.key.as_str(), other))
     });
     if let Some((_, rows, columns)) = pairs.min() {
         return (key(rows), key(&columns));
     }
     let rows = if count("src_ip") > 1 { Key::SrcIp } else { Key::Group };
-    let columns = match tags().min_by_key(|one| one.count) {
+    let columns = match tags().min_by_key(|one| one.telling) {
         Some(tag) => key(&tag.key),
         None if rows != Key::Group && count("group") > 1 => Key::Group,
         None => Key::DstIp,
@@ -174,6 +180,9 @@ mod tests {
         assert_eq!(of(12, 2, 4, "src_rack"), ("src_rack".into(), "dst_rack".into()));
         assert_eq!(of(12, 2, 1, "src_rack"), ("src_ip".into(), "src_rack".into()), "dst_rack tells nothing apart");
         let groups = [path(1, "a", &[]), path(2, "b", &[])];
+        let few = [("src_rack", "a".to_string()), ("dst_rack", "b".to_string())];
+        let mixed = [path(1, "a", &few), path(2, "b", &[]), path(2, "a", &[])];
+        assert_eq!(suggestion(&mixed), ("src_ip".into(), "group".into()), "most have no rack");
         assert_eq!(suggestion(&groups), ("src_ip".into(), "group".into()));
     }
 
