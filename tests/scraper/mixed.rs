@@ -31,7 +31,7 @@ fn one_matrix_shows_old_and_new_collectors_as_the_database_does() {
     new.recent.add((10..13).map(|path| summary_ending(ip, path, 1, now)).collect());
     let list = format!("{},{}", old.address, new.address);
     let history = directory.path().join("history");
-    let scraper = Scraper::start(&list, &["--influx", &url, "--history", text(&history)]);
+    let scraper = Scraper::start(&list, &["--influx", &url, "--influx-detail", "--history", text(&history)]);
     scraper.wait_pulled(old.address, 5);
     scraper.wait_pulled(new.address, 3);
     let asked = "/api/v1/matrix?rows=method&columns=dst_metro";
@@ -55,7 +55,7 @@ fn one_matrix_shows_old_and_new_collectors_as_the_database_does() {
     }
     assert_eq!((&of_new["paths"], &of_new["sent"]), (&3.into(), &1440.into()));
 
-    // the database has the points as they came, and says the same
+    // the database has the points as they came, histograms among them, and says the same
     expect_points(&server, 8);
     let mut command = Command::new(LLAMA);
     command.args(["matrix", "--influx", &url, "--api", "127.0.0.1:0"]).env("NO_COLOR", "1");
