@@ -491,7 +491,9 @@ const groups = {
       await v.page.locator('[aria-label=Paths] a').first().click();
       await v.sees('#panel', 'Flows');
       await until('flows', () => v.page.locator('#panel .list a').count());
+      const path = await v.text('#panel-title');
       await v.page.locator('#panel .list a').first().click();
+      await until('the flow in place of its path', async () => (await v.text('#panel-title')) !== path);
       await v.sees('#panel', 'Over time');
       await v.page.locator('#panel canvas').first().waitFor();
       const title = await v.text('#panel-title'), shared = v.page.url();
