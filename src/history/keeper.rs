@@ -9,7 +9,7 @@ use super::rollup::{due, make};
 use super::store::{self, Store, Trouble};
 use super::{Measured, News};
 use crate::net::thread;
-use crate::time::Wall;
+use crate::time::{Wall, nanos};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ pub(super) fn run(store: &Store, queue: &Queue) {
                 break 'open;
             }
         };
-        store.counters.commit_ns.fetch_add(nanoseconds(begin), Relaxed);
+        store.counters.commit_ns.fetch_add(nanos(begin.elapsed()), Relaxed);
         settle(store, queue, &batch, done);
         let begin = Instant::now();
         while begin.elapsed() < UPKEEP {
@@ -50,17 +50,13 @@ pub(super) fn run(store: &Store, queue: &Queue) {
             }
         }
         store.measure();
-        store.counters.upkeep_ns.fetch_add(nanoseconds(begin), Relaxed);
+        store.counters.upkeep_ns.fetch_add(nanos(begin.elapsed()), Relaxed);
         if !queue.pause(store.options.spacing) {
             break;
         }
     }
     queue.give_up();
     store.shut();
-}
-
-fn nanoseconds(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn settle(store: &Store, queue: &Queue, batch: &[Measured], done: Done) {

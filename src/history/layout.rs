@@ -3,7 +3,7 @@
 //! Pure. Read [`Layout`].
 
 use super::Options;
-use crate::time::Wall;
+use crate::time::{Wall, nanos};
 use redb::TableDefinition;
 
 /// Source, end of the interval or slot, and the first series of a block.
@@ -72,24 +72,23 @@ pub(super) struct Layout(pub(super) Vec<LevelLayout>);
 impl Layout {
     /// The layout for these options.
     pub(super) fn of(options: &Options) -> Layout {
-        let ns = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let resolution = |n: usize| options.levels.get(n).map(|level| ns(level.resolution));
+        let resolution = |n: usize| options.levels.get(n).map(|level| nanos(level.resolution));
         let raw = LevelLayout {
             resolution: 0,
             period: resolution(0).map_or(ALONE, |next| SLOTS * next),
-            max_age: ns(options.max_age),
+            max_age: nanos(options.max_age),
             sound_age: if options.levels.is_empty() { u64::MAX } else { SOUND_AGE },
         };
         // yesterday's, where summaries are kept as they came for a day
         let ages = std::iter::once(options.max_age).chain(options.levels.iter().map(|level| level.max_age));
         let coarser = options.levels.iter().zip(ages).enumerate().map(|(n, (level, finer_age))| LevelLayout {
-            resolution: ns(level.resolution),
+            resolution: nanos(level.resolution),
             period: match resolution(n + 1) {
                 Some(next) => COARSE_SLOTS * next,
-                None => LAST_SLOTS * ns(level.resolution),
+                None => LAST_SLOTS * nanos(level.resolution),
             },
-            max_age: ns(level.max_age),
-            sound_age: ns(finer_age),
+            max_age: nanos(level.max_age),
+            sound_age: nanos(finer_age),
         });
         Layout(std::iter::once(raw).chain(coarser).collect())
     }

@@ -491,7 +491,7 @@ impl Source for Reader {
     }
 
     fn series(&self, window: Window, filter: &Filter, step: Duration) -> Result<Answer<Vec<Point>>, SourceError> {
-        let step = u64::try_from(step.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let step = crate::time::nanos(step).max(1);
         self.ask(|view, catalogue| {
             let selected = catalogue.select(filter);
             let in_total = filter.is_all();

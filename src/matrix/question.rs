@@ -31,8 +31,7 @@ impl Window {
 
     /// The window as long as this one that is earlier by `by`.
     pub fn earlier(&self, by: Duration) -> Window {
-        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
-        Window { from: Wall(self.from.0.saturating_sub(by)), to: Wall(self.to.0.saturating_sub(by)) }
+        Window { from: self.from.before(by), to: self.to.before(by) }
     }
 }
 

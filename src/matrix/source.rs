@@ -58,7 +58,7 @@ impl Extent {
 
     /// A window of one interval that ends at `to`.
     pub fn at(&self, to: Wall) -> Window {
-        Window { from: before(to, self.interval), to }
+        Window { from: to.before(self.interval), to }
     }
 }
 
@@ -82,27 +82,22 @@ pub struct Moment {
 impl Moment {
     /// The window in which a path must have been heard of that is measured in intervals of this length.
     pub fn reach(&self, interval: Duration) -> Window {
-        Window { from: before(self.at, interval.saturating_mul(REACH)), to: self.at }
+        Window { from: self.at.before(interval.saturating_mul(REACH)), to: self.at }
     }
 
     /// The instant so much earlier.
     pub fn earlier(&self, by: Duration) -> Moment {
-        Moment { at: before(self.at, by), ..*self }
+        Moment { at: self.at.before(by), ..*self }
     }
 
     /// What an answer is about, whose intervals ended at these instants and were so long; one interval when there is
     /// none.
     pub fn window(&self, intervals: impl Iterator<Item = (Wall, Duration)>) -> Window {
-        let spans = intervals.map(|(end, interval)| Window { from: before(end, interval), to: end });
+        let spans = intervals.map(|(end, interval)| Window { from: end.before(interval), to: end });
         spans
             .reduce(|a, b| Window { from: a.from.min(b.from), to: a.to.max(b.to) })
-            .unwrap_or(Window { from: before(self.at, self.interval), to: self.at })
+            .unwrap_or(Window { from: self.at.before(self.interval), to: self.at })
     }
-}
-
-/// So much before an instant.
-fn before(at: Wall, by: Duration) -> Wall {
-    Wall(at.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
 }
 
 /// The length that an interval was meant to have: ends jitter by microseconds.

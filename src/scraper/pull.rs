@@ -292,11 +292,9 @@ fn as_it_came(point: &upstream::Point, at: Wall) -> Point {
 
 /// Points for the history, and how many of them cannot be kept there because they name no path.
 fn measured(points: &[(&upstream::Point, Wall)], interval: Duration) -> (Vec<Measured>, u64) {
-    let ns = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
     let of = |(point, end): &(&upstream::Point, Wall)| {
         let (path, figures) = read_point(&point.measurement, &point.tags, &point.fields)?;
-        let start = Wall(end.0.saturating_sub(ns));
-        Some(Measured { path: Arc::new(path), start, end: *end, figures, flows: Vec::new() })
+        Some(Measured { path: Arc::new(path), start: end.before(interval), end: *end, figures, flows: Vec::new() })
     };
     let kept: Vec<Measured> = points.iter().filter_map(of).collect();
     let without_path = (points.len() - kept.len()) as u64;

@@ -34,6 +34,6 @@ impl Totals {
         let seconds = took.as_secs_f64();
         let bucket = DURATIONS.iter().position(|bound| seconds <= *bound).unwrap_or(DURATIONS.len());
         self.durations[bucket].fetch_add(1, Relaxed);
-        self.duration_ns.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.duration_ns.fetch_add(crate::time::nanos(took), Relaxed);
     }
 }

@@ -63,6 +63,11 @@ impl Wall {
         Delay(self.0.wrapping_sub(earlier.0) as i64)
     }
 
+    /// This instant moved back by `by`; saturates.
+    pub fn before(self, by: Duration) -> Wall {
+        Wall(self.0.saturating_sub(nanos(by)))
+    }
+
     /// This instant moved by `by`, which may be negative.
     pub fn plus(self, by: Delay) -> Wall {
         Wall(self.0.wrapping_add(by.0 as u64))

@@ -64,8 +64,7 @@ struct ExtentRecord {
 
 /// The hour up to `window`'s end, or all of a longer one.
 pub(super) fn looked_at(window: Window) -> Window {
-    let hour = u64::try_from(LOOK_BACK.as_nanos()).unwrap_or(u64::MAX);
-    Window { from: window.from.min(crate::time::Wall(window.to.0.saturating_sub(hour))), to: window.to }
+    Window { from: window.from.min(window.to.before(LOOK_BACK)), to: window.to }
 }
 
 pub(super) fn parse(uri: &Uri) -> Result<Option<Time>, Refusal> {

@@ -103,7 +103,7 @@ impl Shown {
         let asked = tokio::task::spawn_blocking(move || {
             let begin = std::time::Instant::now();
             let answer = answer(&shown);
-            let spent = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let spent = crate::time::nanos(begin.elapsed());
             let counters = &shown.0.counters;
             counters.questions.fetch_add(1, Relaxed);
             counters.nanoseconds.fetch_add(spent, Relaxed);

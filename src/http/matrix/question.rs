@@ -60,8 +60,7 @@ impl Time {
         let newest = extent.newest.unwrap_or_else(|| SystemClock.wall());
         let ending = |length: Duration, to: Option<Wall>| {
             let to = to.unwrap_or(newest);
-            let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-            Window { from: Wall(to.0.saturating_sub(length)), to }
+            Window { from: to.before(length), to }
         };
         match self {
             Time::One(at) => extent.at(at.unwrap_or(newest)),

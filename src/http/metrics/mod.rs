@@ -98,7 +98,7 @@ impl Metrics {
         for source in &self.sources {
             source(&mut page);
         }
-        let spent = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let spent = crate::time::nanos(begin.elapsed());
         let nanoseconds = self.cost.nanoseconds.fetch_add(spent, Relaxed) + spent;
         let scrapes = self.cost.scrapes.fetch_add(1, Relaxed) + 1;
         let name = "llama_metrics_scrape_duration_seconds";

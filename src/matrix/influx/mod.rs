@@ -314,7 +314,7 @@ impl Source for InfluxSource {
     }
 
     fn series(&self, window: Window, filter: &Filter, step: Duration) -> Result<Answer<Vec<Point>>, SourceError> {
-        let step_ns = u64::try_from(step.as_nanos()).unwrap_or(u64::MAX);
+        let step_ns = crate::time::nanos(step);
         let steps = window.to.0.saturating_sub(window.from.0).checked_div(step_ns).unwrap_or(u64::MAX);
         if steps > STEPS {
             return Err(self.too_much(&format!("{steps} steps of {step:?} are asked for, {STEPS} are given at most")));

@@ -49,8 +49,7 @@ impl InfluxSource {
         of: impl Fn(&[String], Vec<Cell>) -> (Option<Duration>, T),
     ) -> Result<Vec<Newest<T>>, SourceError> {
         let reach = moment.reach(moment.interval);
-        let look_back = u64::try_from(LOOK_BACK.as_nanos()).unwrap_or(u64::MAX);
-        let from = reach.from.min(Wall(moment.at.0.saturating_sub(look_back)));
+        let from = reach.from.min(moment.at.before(LOOK_BACK));
         let (during, terms) = (during(Window { from, ..reach }), &condition.text);
         let statement = format!(
             "SELECT {fields} FROM \"{MEASUREMENT}\" WHERE {during}{terms} GROUP BY * ORDER BY time DESC LIMIT 1"
