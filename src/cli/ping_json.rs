@@ -5,7 +5,7 @@
 
 use super::ping::Report;
 use super::verdict;
-use crate::sink::record::{ExtremesRecord, FlowRecord, StampsRecord, StatisticsRecord, method_name, suspicion_name};
+use crate::sink::record::{ExtremesRecord, FlowRecord, StampsRecord, StatisticsRecord, suspicion_name};
 use crate::sink::rfc3339;
 use crate::summary::Summary;
 use serde::Serialize;
@@ -150,7 +150,7 @@ pub fn object(report: &Report<'_>) -> Json {
         target: report.host.to_owned(),
         address: report.address,
         src_ip: s.path.src,
-        method: method_name(s.path.method),
+        method: s.path.method.name(),
         dscp: <[u8; 1]>::try_from(report.classes().iter().map(|dscp| dscp.0).collect::<Vec<_>>())
             .ok()
             .map(|[dscp]| dscp),

@@ -11,7 +11,7 @@ use super::row;
 use super::scan::blocks;
 use super::store::Trouble;
 use crate::summary::figures::Figures;
-use crate::summary::{Extremes, FlowSummary, WORST_FLOWS};
+use crate::summary::{FlowSummary, WORST_FLOWS};
 use redb::{ReadableTable, WriteTransaction};
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -148,40 +148,11 @@ pub(super) fn make(
 /// Joins flows of another interval.
 fn add_flows(to: &mut Vec<FlowSummary>, more: Vec<FlowSummary>) {
     for flow in more {
-        let same = |known: &&mut FlowSummary| {
-            (known.source, known.target, known.dscp) == (flow.source, flow.target, flow.dscp)
-        };
-        match to.iter_mut().find(same) {
-            Some(known) => join(known, &flow),
+        match to.iter_mut().find(|known| known.is_same(&flow)) {
+            Some(known) => *known += &flow,
             None => to.push(flow),
         }
     }
-}
-
-fn join(known: &mut FlowSummary, flow: &FlowSummary) {
-    // taken apart by name, so that a new counter cannot be forgotten here
-    let FlowSummary {
-        source: _,
-        target: _,
-        dscp: _,
-        sent,
-        lost,
-        lost_forward,
-        lost_reverse,
-        dscp_changed_forward,
-        dscp_changed_reverse,
-        rtt,
-    } = flow;
-    known.sent += sent;
-    known.lost += lost;
-    known.lost_forward += lost_forward;
-    known.lost_reverse += lost_reverse;
-    known.dscp_changed_forward += dscp_changed_forward;
-    known.dscp_changed_reverse += dscp_changed_reverse;
-    known.rtt = match (known.rtt, *rtt) {
-        (Some(a), Some(b)) => Some(Extremes::joined(&a, &b)),
-        (a, b) => a.or(b),
-    };
 }
 
 /// Probes that flows tell of.
@@ -191,7 +162,6 @@ fn sent(flows: &[FlowSummary]) -> u64 {
 
 /// Keeps the worst flows, most lost first, then the slowest.
 fn keep_worst(flows: &mut Vec<FlowSummary>) {
-    let mean = |flow: &FlowSummary| flow.rtt.map_or(0.0, |rtt| rtt.mean);
-    flows.sort_by(|a, b| b.lost.cmp(&a.lost).then(mean(b).total_cmp(&mean(a))));
+    flows.sort_by(FlowSummary::worse_first);
     flows.truncate(WORST_FLOWS);
 }

@@ -240,7 +240,7 @@ impl From<&FlowSummary> for FlowRecord {
             dscp: flow.dscp.0,
             sent: flow.sent,
             lost: flow.lost,
-            loss_percent: flow_loss_percent(flow),
+            loss_percent: flow.loss_percent(),
             lost_forward: flow.lost_forward,
             lost_reverse: flow.lost_reverse,
             dscp_changed_forward: flow.dscp_changed_forward,
@@ -248,16 +248,6 @@ impl From<&FlowSummary> for FlowRecord {
             rtt_ms: flow.rtt.as_ref().map(ExtremesRecord::from),
         }
     }
-}
-
-/// Percent of a flow's probes that brought no reply, 0 when none was sent.
-pub(super) fn flow_loss_percent(flow: &FlowSummary) -> f64 {
-    if flow.sent == 0 { 0.0 } else { 100.0 * flow.lost as f64 / flow.sent as f64 }
-}
-
-/// The method's name in every output.
-pub fn method_name(method: MethodKind) -> &'static str {
-    method.name()
 }
 
 /// The method of a name; `None` when this version has none of it.
@@ -289,7 +279,7 @@ impl<'a> From<&'a Summary> for SummaryRecord<'a> {
             interval: s.interval,
             src_ip: s.path.src,
             dst_ip: s.path.dst,
-            method: method_name(s.path.method),
+            method: s.path.method.name(),
             dscp: s.path.dscp.0,
             size: s.path.size,
             group: &s.path.group,
@@ -576,7 +566,7 @@ mod tests {
             Suspicion::TallyDropped => 4,
         };
         for (index, kind) in MethodKind::ALL.into_iter().enumerate() {
-            assert_eq!((method(kind), method_of(method_name(kind))), (index, Some(kind)));
+            assert_eq!((method(kind), method_of(kind.name())), (index, Some(kind)));
         }
         for (index, kind) in Suspicion::ALL.into_iter().enumerate() {
             assert_eq!((suspicion(kind), suspicion_of(suspicion_name(kind))), (index, Some(kind)));

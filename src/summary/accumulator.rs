@@ -43,13 +43,6 @@ pub struct Accumulator {
     suspect: BTreeSet<Suspicion>,
 }
 
-fn join(to: &mut Option<Extremes>, from: Option<Extremes>) {
-    *to = match (*to, from) {
-        (Some(a), Some(b)) => Some(a.joined(&b)),
-        (a, b) => a.or(b),
-    };
-}
-
 impl Accumulator {
     /// Nothing yet.
     pub fn new() -> Accumulator {
@@ -64,12 +57,11 @@ impl Accumulator {
         self.start = if first { summary.start } else { self.start.min(summary.start) };
         self.end = self.end.max(summary.end);
         self.counts += &summary.counts;
-        let rtt = summary.rtt.map(|s| Extremes { samples: s.samples, mean: s.mean, min: s.min, max: s.max });
-        join(&mut self.rtt, rtt);
-        join(&mut self.ipdv, summary.ipdv);
-        join(&mut self.owd_forward, summary.owd_forward);
-        join(&mut self.owd_reverse, summary.owd_reverse);
-        join(&mut self.residence, summary.residence);
+        self.rtt = Extremes::of_both(self.rtt, summary.rtt.map(Extremes::from));
+        self.ipdv = Extremes::of_both(self.ipdv, summary.ipdv);
+        self.owd_forward = Extremes::of_both(self.owd_forward, summary.owd_forward);
+        self.owd_reverse = Extremes::of_both(self.owd_reverse, summary.owd_reverse);
+        self.residence = Extremes::of_both(self.residence, summary.residence);
         for &(value, count) in &summary.rtt_histogram {
             *self.histogram.entry(value).or_default() += count;
         }
@@ -98,23 +90,8 @@ impl Accumulator {
     }
 
     fn add_flow(&mut self, flow: &FlowSummary) {
-        let known = self.flows.entry((flow.source, flow.target, flow.dscp)).or_insert_with(|| FlowSummary {
-            sent: 0,
-            lost: 0,
-            lost_forward: 0,
-            lost_reverse: 0,
-            dscp_changed_forward: 0,
-            dscp_changed_reverse: 0,
-            rtt: None,
-            ..flow.clone()
-        });
-        known.sent += flow.sent;
-        known.lost += flow.lost;
-        known.lost_forward += flow.lost_forward;
-        known.lost_reverse += flow.lost_reverse;
-        known.dscp_changed_forward += flow.dscp_changed_forward;
-        known.dscp_changed_reverse += flow.dscp_changed_reverse;
-        join(&mut known.rtt, flow.rtt);
+        let known = self.flows.entry((flow.source, flow.target, flow.dscp));
+        known.and_modify(|known| *known += flow).or_insert_with(|| flow.clone());
     }
 
     /// What was counted so far.
@@ -139,8 +116,7 @@ impl Accumulator {
             Statistics { samples, mean, min, p50, p90, p99, p999, max }
         });
         let mut worst_flows: Vec<FlowSummary> = self.flows.values().cloned().collect();
-        let mean = |flow: &FlowSummary| flow.rtt.map_or(0.0, |rtt| rtt.mean);
-        worst_flows.sort_by(|a, b| b.lost.cmp(&a.lost).then(mean(b).total_cmp(&mean(a))));
+        worst_flows.sort_by(FlowSummary::worse_first);
         let listed_with_loss = worst_flows.iter().filter(|flow| flow.lost > 0).count() as u32;
         Some(Summary {
             path,

@@ -64,13 +64,6 @@ pub struct Figures {
 /// The quantiles of [`Percentiles`].
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 
-fn join(to: &mut Option<Extremes>, from: &Option<Extremes>) {
-    *to = match (*to, *from) {
-        (Some(a), Some(b)) => Some(a.joined(&b)),
-        (a, b) => a.or(b),
-    };
-}
-
 impl Figures {
     /// Joins the figures of another time of the same path: flows are the same ones.
     pub fn add_time(&mut self, other: &Figures) {
@@ -91,16 +84,16 @@ impl Figures {
         self.suspect.iter_mut().zip(other.suspect).for_each(|(sum, more)| *sum += more);
         self.suspects += other.suspects;
         self.counts += &other.counts;
-        join(&mut self.rtt, &other.rtt);
+        self.rtt = Extremes::of_both(self.rtt, other.rtt);
         self.histogram.join(&other.histogram);
         self.bound = match (self.bound, other.bound) {
             (Some(a), Some(b)) => Some(std::array::from_fn(|n| a[n].max(b[n]))),
             (a, b) => a.or(b),
         };
-        join(&mut self.ipdv, &other.ipdv);
-        join(&mut self.owd_forward, &other.owd_forward);
-        join(&mut self.owd_reverse, &other.owd_reverse);
-        join(&mut self.residence, &other.residence);
+        self.ipdv = Extremes::of_both(self.ipdv, other.ipdv);
+        self.owd_forward = Extremes::of_both(self.owd_forward, other.owd_forward);
+        self.owd_reverse = Extremes::of_both(self.owd_reverse, other.owd_reverse);
+        self.residence = Extremes::of_both(self.residence, other.residence);
         self.lateness_p99 = self.lateness_p99.max(other.lateness_p99);
         self.lateness_max = self.lateness_max.max(other.lateness_max);
         self.local_drops = self.local_drops.max(other.local_drops);
@@ -134,7 +127,7 @@ impl From<&Summary> for Figures {
             suspect: Suspicion::ALL.map(|suspicion| u64::from(s.suspect.contains(&suspicion))),
             suspects: u64::from(!s.suspect.is_empty()),
             counts: s.counts,
-            rtt: s.rtt.map(|rtt| Extremes { samples: rtt.samples, mean: rtt.mean, min: rtt.min, max: rtt.max }),
+            rtt: s.rtt.map(Extremes::from),
             histogram,
             bound: without.map(|rtt| [rtt.p50, rtt.p90, rtt.p99, rtt.p999]),
             ipdv: s.ipdv,

@@ -263,6 +263,20 @@ impl Extremes {
             max: self.max.max(other.max),
         }
     }
+
+    /// The same of two samples, either of which may be missing.
+    pub fn of_both(a: Option<Extremes>, b: Option<Extremes>) -> Option<Extremes> {
+        match (a, b) {
+            (Some(a), Some(b)) => Some(a.joined(&b)),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+impl From<Statistics> for Extremes {
+    fn from(Statistics { samples, mean, min, max, .. }: Statistics) -> Extremes {
+        Extremes { samples, mean, min, max }
+    }
 }
 
 /// Why an interval's numbers may be the prober's own doing.
@@ -314,6 +328,50 @@ pub struct FlowSummary {
     pub dscp_changed_reverse: u64,
     /// Round-trip time.
     pub rtt: Option<Extremes>,
+}
+
+impl FlowSummary {
+    /// Percent of the flow's probes that brought no reply, 0 when none was sent.
+    pub fn loss_percent(&self) -> f64 {
+        if self.sent == 0 { 0.0 } else { 100.0 * self.lost as f64 / self.sent as f64 }
+    }
+
+    /// Whether it is the same flow: of these ends and this class.
+    pub fn is_same(&self, other: &FlowSummary) -> bool {
+        (self.source, self.target, self.dscp) == (other.source, other.target, other.dscp)
+    }
+
+    /// The order of lists: most lost first, then the slowest on average.
+    pub fn worse_first(&self, other: &FlowSummary) -> std::cmp::Ordering {
+        let mean = |flow: &FlowSummary| flow.rtt.map_or(0.0, |rtt| rtt.mean);
+        other.lost.cmp(&self.lost).then(mean(other).total_cmp(&mean(self)))
+    }
+}
+
+/// Joins the same flow at another time.
+impl std::ops::AddAssign<&FlowSummary> for FlowSummary {
+    fn add_assign(&mut self, other: &FlowSummary) {
+        // taken apart by name, so that a new counter cannot be forgotten here
+        let FlowSummary {
+            source: _,
+            target: _,
+            dscp: _,
+            sent,
+            lost,
+            lost_forward,
+            lost_reverse,
+            dscp_changed_forward,
+            dscp_changed_reverse,
+            rtt,
+        } = other;
+        self.sent += sent;
+        self.lost += lost;
+        self.lost_forward += lost_forward;
+        self.lost_reverse += lost_reverse;
+        self.dscp_changed_forward += dscp_changed_forward;
+        self.dscp_changed_reverse += dscp_changed_reverse;
+        self.rtt = Extremes::of_both(self.rtt, *rtt);
+    }
 }
 
 /// What was seen last of things that are counted.

@@ -6,7 +6,7 @@ use super::{State, long_list};
 use crate::config::plan::{Plan, Target};
 use crate::http::answer::{Refusal, json, json_text};
 use crate::http::recent::{Latest, LatestPath, PathId};
-use crate::sink::record::{FlowRecord, method_name, suspicion_name};
+use crate::sink::record::{FlowRecord, suspicion_name};
 use crate::sink::rfc3339;
 use crate::summary::Path;
 use axum::extract;
@@ -45,7 +45,7 @@ fn path_record<'a>(path: &'a Path, id: PathId, latest: Option<&LatestPath>) -> P
         id: id.to_string(),
         src_ip: path.src,
         dst_ip: path.dst,
-        method: method_name(path.method),
+        method: path.method.name(),
         dscp: path.dscp.0,
         size: path.size,
         group: &path.group,
@@ -115,7 +115,7 @@ pub(super) async fn flows(
         path: parsed.to_string(),
         src_ip: summary.path.src,
         dst_ip: summary.path.dst,
-        method: method_name(summary.path.method),
+        method: summary.path.method.name(),
         dscp: summary.path.dscp.0,
         size: summary.path.size,
         group: &summary.path.group,

@@ -39,16 +39,13 @@ fn pairs(latest: &Latest) -> Vec<Pair> {
     let mut positions: HashMap<(IpAddr, IpAddr), usize> = HashMap::with_capacity(latest.paths.len());
     for path in &latest.paths {
         let summary = &path.summary;
-        let rtt = summary.rtt.map(|s| Extremes { samples: s.samples, mean: s.mean, min: s.min, max: s.max });
+        let rtt = summary.rtt.map(Extremes::from);
         let position = *positions.entry((summary.path.src, summary.path.dst)).or_insert(pairs.len());
         match pairs.get_mut(position) {
             Some(pair) => {
                 pair.counts += &summary.counts;
                 pair.end = pair.end.max(summary.end);
-                pair.rtt = match (pair.rtt, rtt) {
-                    (Some(a), Some(b)) => Some(a.joined(&b)),
-                    (a, b) => a.or(b),
-                };
+                pair.rtt = Extremes::of_both(pair.rtt, rtt);
             }
             None => {
                 let path = Arc::clone(&summary.path);

@@ -28,14 +28,10 @@ const ENTRIES: usize = 10_000;
 /// How bad a flow is, as for paths.
 type Badness = fn(&FlowSummary) -> (f64, f64);
 
-fn share(flow: &FlowSummary) -> f64 {
-    if flow.sent == 0 { 0.0 } else { flow.lost as f64 / flow.sent as f64 }
-}
-
 /// What flows can be ordered by, worst first.
 const ORDERS: [(&str, Badness); 2] = [
-    ("loss", |flow| (share(flow), flow.lost as f64)),
-    ("rtt", |flow| (flow.rtt.map_or(f64::NAN, |rtt| rtt.mean), share(flow))),
+    ("loss", |flow| (flow.loss_percent(), flow.lost as f64)),
+    ("rtt", |flow| (flow.rtt.map_or(f64::NAN, |rtt| rtt.mean), flow.loss_percent())),
 ];
 
 /// A question for flows.
@@ -87,17 +83,7 @@ fn join(entries: &[FlowAt]) -> Vec<Joined> {
             Some(joined) => {
                 joined.path = Arc::clone(path); // as it was named last
                 joined.intervals += 1;
-                let sum = &mut joined.flow;
-                sum.sent += flow.sent;
-                sum.lost += flow.lost;
-                sum.lost_forward += flow.lost_forward;
-                sum.lost_reverse += flow.lost_reverse;
-                sum.dscp_changed_forward += flow.dscp_changed_forward;
-                sum.dscp_changed_reverse += flow.dscp_changed_reverse;
-                sum.rtt = match (sum.rtt, flow.rtt) {
-                    (Some(a), Some(b)) => Some(a.joined(&b)),
-                    (a, b) => a.or(b),
-                };
+                joined.flow += flow;
             }
         }
     }

@@ -8,7 +8,6 @@
 
 use super::page::{Labels, Page};
 use super::tags::TagLabels;
-use crate::sink::record::method_name;
 use crate::summary::{Counts, Path, Summary};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -119,7 +118,7 @@ fn labels(path: &Path, tags: &TagLabels) -> Labels {
     let fixed = Labels::of(&[
         ("src", &path.src.to_string()),
         ("dst", &path.dst.to_string()),
-        ("method", method_name(path.method)),
+        ("method", path.method.name()),
         ("dscp", &path.dscp.0.to_string()),
         ("group", &path.group),
     ]);

@@ -9,7 +9,7 @@
 
 use super::detail;
 use super::point::{SERVERS, add_tag, clean};
-use crate::sink::record::{flow_loss_percent, method_name, suspicion_name};
+use crate::sink::record::suspicion_name;
 use crate::summary::Summary;
 use influxdb_line_protocol::LineProtocolBuilder;
 use influxdb_line_protocol::builder::AfterField;
@@ -122,7 +122,7 @@ fn tags(summary: &Summary) -> BTreeMap<String, String> {
     let mut tags = BTreeMap::from([
         ("src_ip".to_string(), path.src.to_string()),
         ("dst_ip".to_string(), path.dst.to_string()),
-        ("method".to_string(), method_name(path.method).to_string()),
+        ("method".to_string(), path.method.name().to_string()),
         ("dscp".to_string(), path.dscp.0.to_string()),
     ]);
     if let Some(size) = path.size {
@@ -267,7 +267,7 @@ fn render(summary: &Summary, detail: bool, out: &mut Vec<u8>) {
     if let Some(worst) = summary.worst_flows.first().filter(|flow| flow.lost > 0) {
         w = w
             .text("worst_flow", &format!("{} > {} dscp {}", worst.source, worst.target, worst.dscp.0))
-            .float("worst_flow_loss", flow_loss_percent(worst))
+            .float("worst_flow_loss", worst.loss_percent())
             .count("worst_flow_sent", worst.sent)
             .count("worst_flow_lost", worst.lost);
     }
