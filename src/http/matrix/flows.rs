@@ -3,9 +3,9 @@
 //! Read [`answer`], then [`answer_one`].
 
 use super::Shown;
-use super::paths::{LIMITS, worse_first};
-use super::question::{Asked, TIME, Time, word};
+use super::question::{TIME, Time};
 use super::records::{text, window};
+use super::worst::{Badness, Worst};
 use crate::http::answer::{Refusal, joined, json_text};
 use crate::http::api::query::{Parameters, mistake};
 use crate::matrix::{Answer, Filter, FlowAt};
@@ -25,27 +25,14 @@ use std::sync::Arc;
 /// Entries of one flow in an answer at most.
 const ENTRIES: usize = 10_000;
 
-/// How bad a flow is, as for paths.
-type Badness = fn(&FlowSummary) -> (f64, f64);
-
 /// What flows can be ordered by, worst first.
-const ORDERS: [(&str, Badness); 2] = [
+const ORDERS: [(&str, Badness<FlowSummary>); 2] = [
     ("loss", |flow| (flow.loss_percent(), flow.lost as f64)),
     ("rtt", |flow| (flow.rtt.map_or(f64::NAN, |rtt| rtt.mean), flow.loss_percent())),
 ];
 
-/// A question for flows.
-pub(super) struct Question {
-    asked: Asked,
-    order: Badness,
-    limit: usize,
-}
-
-pub(super) fn parse(uri: &Uri) -> Result<Question, Refusal> {
-    let (asked, parameters) = Asked::of(uri, &["order", "limit"])?;
-    let order = word(&parameters, "order", &ORDERS)?.unwrap_or(ORDERS[0].1);
-    let limit = parameters.number("limit", 1..=LIMITS.1)?.unwrap_or(LIMITS.0) as usize;
-    Ok(Question { asked, order, limit })
+pub(super) fn parse(uri: &Uri) -> Result<Worst<FlowSummary>, Refusal> {
+    Worst::of(uri, &ORDERS)
 }
 
 /// One flow over a time.
@@ -91,14 +78,13 @@ fn join(entries: &[FlowAt]) -> Vec<Joined> {
 }
 
 /// `GET /api/v1/matrix/flows`.
-pub(super) fn answer(question: Question, shown: &Shown) -> Result<Response, Refusal> {
+pub(super) fn answer(question: Worst<FlowSummary>, shown: &Shown) -> Result<Response, Refusal> {
     let source = shown.source();
-    let asked = question.asked;
+    let asked = &question.asked;
     let answer = asked.time.when(&source.extent()?).flows(source, &asked.filter)?;
-    let mut flows = join(&answer.value);
+    let flows = join(&answer.value);
     let total = flows.len();
-    flows.sort_by(|a, b| worse_first((question.order)(&a.flow), (question.order)(&b.flow)));
-    flows.truncate(question.limit);
+    let flows = question.pick(flows, |joined| &joined.flow);
     let head = format!(r#"{{{},"total":{total},"flows":["#, window(&answer));
     let one = |(position, Joined { path, id, intervals, flow }): (usize, Joined)| {
         let record = JoinedRecord {

@@ -12,6 +12,7 @@ mod paths;
 mod question;
 mod records;
 mod series;
+mod worst;
 
 use super::answer::Refusal;
 use super::api::{Endpoint, endpoint};

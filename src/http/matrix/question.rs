@@ -145,11 +145,16 @@ impl Asked {
 }
 
 /// One of the words a parameter may say; the first when it is left out.
-pub(super) fn word<T: Copy>(parameters: &Parameters, name: &str, words: &[(&str, T)]) -> Result<Option<T>, Refusal> {
-    let Some(text) = parameters.get(name) else { return Ok(words.first().map(|(_, value)| *value)) };
-    let known = || words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+pub(super) fn word<T: Copy, const N: usize>(
+    parameters: &Parameters,
+    name: &str,
+    words: &[(&str, T); N],
+) -> Result<T, Refusal> {
+    const { assert!(N > 0) };
+    let Some(text) = parameters.get(name) else { return Ok(words[0].1) };
+    let known = || words.each_ref().map(|(word, _)| *word).join(", ");
     match words.iter().find(|(word, _)| *word == text) {
-        Some((_, value)) => Ok(Some(*value)),
+        Some((_, value)) => Ok(*value),
         None => Err(mistake(name, text, format!("give one of {}", known()))),
     }
 }
