@@ -8,7 +8,7 @@
 mod common;
 
 use common::netns::Namespace;
-use common::nft::{Count, Drops, Duplicates, Hook, Which};
+use common::nft::{Count, Drops, Duplicates, Hook, Rejecting, Which, lift_icmp_limit};
 use common::process::{ANSWERING, Finished, Process, llama_in};
 use common::thread::spawn_in;
 use common::topology::{Ecmp, TwoHosts};
@@ -387,8 +387,7 @@ fn duplicates_are_counted_apart() {
 fn nobody_listens(target: IpAddr) {
     let hosts = TwoHosts::new();
     // the kernel answers a bounded number per second otherwise
-    hosts.target.sysctl("ipv4/icmp_ratelimit", "0");
-    hosts.target.sysctl("ipv6/icmp/ratelimit", "0");
+    lift_icmp_limit(&hosts.target);
     let ping =
         ping(&hosts.prober, target, &["--count", "200", "--rate", "400", "--source-ports", "4", "--timeout", "300ms"]);
     assert_eq!(ping.status.code(), Some(1), "{ping:?}");
@@ -411,11 +410,7 @@ fn a_port_where_nobody_listens_is_refused_ipv6() {
 fn a_router_that_forbids_it_is_told_apart_and_named() {
     let net = Ecmp::new(1);
     net.near.sysctl("ipv4/icmp_ratelimit", "0");
-    net.near.run_with_input(
-        "nft",
-        &["-f", "-"],
-        "table ip no { chain filter { type filter hook forward priority 0; udp dport 8100 reject with icmp type host-prohibited; }; }\n",
-    );
+    let _rejecting = Rejecting::start(&net.near, Hook::Forward, "udp dport 8100 reject with icmp type host-prohibited");
     let ping = ping(
         &net.prober,
         Ecmp::TARGET_V4,

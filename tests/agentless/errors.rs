@@ -1,55 +1,24 @@
 //! ICMP errors: every kind that a packet filter or a router sends is an outcome with the sender's address.
 
-use crate::common::netns::Namespace;
+use crate::common::nft::{Hook, Rejecting, lift_icmp_limit, rejects};
 use crate::common::topology::{Ecmp, TwoHosts};
 use crate::{IOS, assert_counts, ping, report};
 use std::net::IpAddr;
 
-/// Lets a host send as many ICMP errors as are asked for.
-fn without_limit(host: &Namespace) {
-    host.sysctl("ipv4/icmp_ratelimit", "0");
-    host.sysctl("ipv6/icmp/ratelimit", "0");
-}
-
-/// Kinds of errors by nftables' names, and where they are counted.
-const V4: [(&str, &str); 7] = [
-    ("port-unreachable", "refused"),
-    ("net-unreachable", "unreachable"),
-    ("host-unreachable", "unreachable"),
-    ("prot-unreachable", "unreachable"),
-    ("net-prohibited", "prohibited"),
-    ("host-prohibited", "prohibited"),
-    ("admin-prohibited", "prohibited"),
-];
-const V6: [(&str, &str); 6] = [
-    ("port-unreachable", "refused"),
-    ("no-route", "unreachable"),
-    ("addr-unreachable", "unreachable"),
-    ("admin-prohibited", "prohibited"),
-    ("policy-fail", "prohibited"),
-    ("reject-route", "prohibited"),
-];
-
 fn rejected(method: &str, target: IpAddr) {
     let hosts = TwoHosts::new();
-    without_limit(&hosts.target);
+    lift_icmp_limit(&hosts.target);
     let v4 = target.is_ipv4();
     let matching = match (method, v4) {
         ("tcp-syn", _) => "tcp dport 0-65535",
         (_, true) => "icmp type echo-request",
         (_, false) => "icmpv6 type echo-request",
     };
-    let (kinds, with) = if v4 { (&V4[..], "icmp") } else { (&V6[..], "icmpv6") };
-    for (number, (kind, outcome)) in kinds.iter().enumerate() {
-        hosts.target.run_with_input(
-            "nft",
-            &["-f", "-"],
-            &format!("table inet no {{ chain i {{ type filter hook input priority 0; {matching} reject with {with} type {kind}; }}; }}\n"),
-        );
+    for (number, (reject, kind, outcome)) in rejects(v4).enumerate() {
+        let _rejecting = Rejecting::start(&hosts.target, Hook::Input, &format!("{matching} {reject}"));
         let io = IOS[number % 2];
         let flags = ["--method", method, "--count", "100", "--rate", "400", "--timeout", "300ms", "--io", io];
         let ping = ping(&hosts.prober, &target.to_string(), &flags);
-        hosts.target.run("nft", &["delete", "table", "inet", "no"]);
         assert_eq!(ping.status.code(), Some(1), "{kind}: {ping:?}");
         let report = report(&ping);
         assert_counts(&report, &[("sent", 100), ("lost", 100), (outcome, 100)]);
@@ -80,11 +49,7 @@ fn every_icmp_error_about_an_echo_is_an_outcome_ipv6() {
 #[test]
 fn a_filter_that_answers_by_a_rst_looks_like_a_closed_port() {
     let hosts = TwoHosts::new();
-    hosts.target.run_with_input(
-        "nft",
-        &["-f", "-"],
-        "table inet no { chain i { type filter hook input priority 0; tcp dport 9 reject with tcp reset; }; }\n",
-    );
+    let _rejecting = Rejecting::start(&hosts.target, Hook::Input, "tcp dport 9 reject with tcp reset");
     for target in [TwoHosts::TARGET_V4, TwoHosts::TARGET_V6] {
         let flags = ["--tcp", "--count", "50"];
         let report = report(&ping(&hosts.prober, &crate::with_port(target, 9), &flags).success());
@@ -95,7 +60,7 @@ fn a_filter_that_answers_by_a_rst_looks_like_a_closed_port() {
 #[test]
 fn a_hop_limit_used_up_is_reported_by_the_router() {
     let net = Ecmp::new(1);
-    without_limit(&net.near);
+    lift_icmp_limit(&net.near);
     net.prober.sysctl("ipv4/ip_default_ttl", "1");
     net.prober.sysctl("ipv6/conf/wire/hop_limit", "1");
     for (target, router) in [(Ecmp::TARGET_V4, "192.0.2.254"), (Ecmp::TARGET_V6, "2001:db8:a::fe")] {
@@ -113,11 +78,7 @@ fn a_hop_limit_used_up_is_reported_by_the_router() {
 #[test]
 fn a_host_that_tells_few_errors_is_taken_at_its_word() {
     let hosts = TwoHosts::new();
-    hosts.target.run_with_input(
-        "nft",
-        &["-f", "-"],
-        "table inet no { chain i { type filter hook input priority 0; tcp dport 9 reject with icmp type admin-prohibited; }; }\n",
-    );
+    let _rejecting = Rejecting::start(&hosts.target, Hook::Input, "tcp dport 9 reject with icmp type admin-prohibited");
     let flags = ["--tcp", "--count", "200", "--rate", "400", "--timeout", "300ms"];
     let ping = ping(&hosts.prober, &crate::with_port(TwoHosts::TARGET_V4, 9), &flags);
     let report = report(&ping);

@@ -1,6 +1,7 @@
 //! Who may probe how: a user with `CAP_NET_RAW` and nothing else, and a user with nothing.
 
 use crate::common::netns::{Namespace, run};
+use crate::common::nft::{Hook, Rejecting};
 use crate::common::process::{ANSWERING, Finished, LLAMA, Process, llama_in};
 use crate::common::topology::TwoHosts;
 use crate::{IOS, LIMIT, assert_counts, report};
@@ -99,11 +100,8 @@ fn without_it_echoes_go_over_ping_sockets_where_the_system_allows() {
     assert_counts(&report(&silent), &[("sent", 20), ("lost", 20)]);
     // and errors are told of there too
     hosts.target.sysctl("ipv4/icmp_ratelimit", "0");
-    hosts.target.run_with_input(
-        "nft",
-        &["-f", "-"],
-        "table inet no { chain i { type filter hook input priority 0; icmp type echo-request reject with icmp type admin-prohibited; }; }\n",
-    );
+    let _rejecting =
+        Rejecting::start(&hosts.target, Hook::Input, "icmp type echo-request reject with icmp type admin-prohibited");
     let refused = as_nobody(&hosts.prober, NONE, &[&target, "--icmp", "--count", "20", "--timeout", "300ms", "--json"]);
     assert_counts(&report(&refused), &[("sent", 20), ("prohibited", 20)]);
 }

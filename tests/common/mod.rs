@@ -8,6 +8,7 @@
 // every test file compiles this on its own and uses its part of it
 #![allow(dead_code, clippy::unwrap_used, missing_docs, reason = "test support")]
 
+pub mod documented;
 pub mod frames;
 pub mod netns;
 pub mod nft;

@@ -94,6 +94,57 @@ impl<'a> Drops<'a> {
     }
 }
 
+/// Kinds of ICMP errors by nftables' names, and the outcome that each is.
+const REJECTS_V4: [(&str, &str); 7] = [
+    ("port-unreachable", "refused"),
+    ("net-unreachable", "unreachable"),
+    ("host-unreachable", "unreachable"),
+    ("prot-unreachable", "unreachable"),
+    ("net-prohibited", "prohibited"),
+    ("host-prohibited", "prohibited"),
+    ("admin-prohibited", "prohibited"),
+];
+const REJECTS_V6: [(&str, &str); 6] = [
+    ("port-unreachable", "refused"),
+    ("no-route", "unreachable"),
+    ("addr-unreachable", "unreachable"),
+    ("admin-prohibited", "prohibited"),
+    ("policy-fail", "prohibited"),
+    ("reject-route", "prohibited"),
+];
+
+/// Every way to reject a packet of this family by an ICMP error, as a rule says it, its name, and the outcome it is.
+pub fn rejects(v4: bool) -> impl Iterator<Item = (String, &'static str, &'static str)> {
+    let (kinds, with) = if v4 { (&REJECTS_V4[..], "icmp") } else { (&REJECTS_V6[..], "icmpv6") };
+    kinds.iter().map(move |&(kind, outcome)| (format!("reject with {with} type {kind}"), kind, outcome))
+}
+
+/// A rule that stands while this does; one per namespace.
+#[derive(Debug)]
+pub struct Rejecting<'a>(&'a Namespace);
+
+impl<'a> Rejecting<'a> {
+    /// Sets up a rule (nftables syntax, e.g. `tcp dport 9 reject with tcp reset`).
+    pub fn start(namespace: &'a Namespace, hook: Hook, rule: &str) -> Rejecting<'a> {
+        let hook = hook.name();
+        let chain = format!("table inet no {{ chain c {{ type filter hook {hook} priority 0; {rule}; }}; }}\n");
+        namespace.run_with_input("nft", &["-f", "-"], &chain);
+        Rejecting(namespace)
+    }
+}
+
+impl Drop for Rejecting<'_> {
+    fn drop(&mut self) {
+        self.0.run("nft", &["delete", "table", "inet", "no"]);
+    }
+}
+
+/// Lets a host send as many ICMP errors to one address as are asked for; the kernel sends a bounded number otherwise.
+pub fn lift_icmp_limit(host: &Namespace) {
+    host.sysctl("ipv4/icmp_ratelimit", "0");
+    host.sysctl("ipv6/icmp/ratelimit", "0");
+}
+
 /// Sends every packet that leaves `namespace` by `device` and fits `matching` (IPv4) to `to` twice.
 #[derive(Debug)]
 pub struct Duplicates<'a> {

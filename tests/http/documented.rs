@@ -3,55 +3,14 @@
 
 use crate::client::{get, json, request, wait_for};
 use crate::collector::Collector;
+use crate::common::documented::{self, example, page, section};
 use llama::http::api::ENDPOINTS;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-fn page() -> &'static str {
-    include_str!("../../docs/api.md")
-}
-
-/// The section of an endpoint.
-fn section(endpoint: &str) -> &'static str {
-    let start = page().find(&format!("\n## `{endpoint}`")).unwrap_or_else(|| panic!("docs/api.md lacks `{endpoint}`"));
-    let rest = &page()[start + 1..];
-    rest.find("\n## ").map_or(rest, |end| &rest[..end])
-}
-
-/// The first JSON example of a section.
-fn example(endpoint: &str) -> Value {
-    let section = section(endpoint);
-    let text = section.split("```json\n").nth(1).unwrap_or_else(|| panic!("{endpoint}: no example"));
-    let text = text.split("```").next().unwrap();
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{endpoint}: {error}: {text}"))
-}
-
-/// Every key with the keys it stands below; lists count by their first item. What is below tags, features
-/// and reasons depends on the configuration and the host.
-fn keys(value: &Value, at: &str, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(object) => {
-            for (key, value) in object {
-                let key = format!("{at}.{key}");
-                if !["tags", "features", "reasons"].iter().any(|open| key.ends_with(open)) {
-                    keys(value, &key, found);
-                }
-                found.insert(key);
-            }
-        }
-        Value::Array(list) => {
-            if let Some(first) = list.first() {
-                keys(first, &format!("{at}[]"), found);
-            }
-        }
-        _ => {}
-    }
-}
-
+/// What of an answer is documented.
 fn keys_of(value: &Value) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    keys(value, "", &mut found);
-    found
+    documented::keys_of(value, &["tags", "features", "reasons"])
 }
 
 #[test]

@@ -1,47 +1,21 @@
 //! `docs/api.md` against what is served: every endpoint has an example, whose names are those of a real answer.
 
 use crate::client::json;
+use crate::common::documented;
 use crate::memory::{Memory, fleet};
 use crate::serve;
 use llama::http::matrix::ENDPOINTS;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// The first JSON example of an endpoint's section.
+/// The example of an endpoint.
 fn example(endpoint: &str) -> Value {
-    let page = include_str!("../../docs/api.md");
-    let start = page.find(&format!("\n## `GET {endpoint}`")).unwrap_or_else(|| panic!("docs/api.md lacks {endpoint}"));
-    let section = &page[start + 1..];
-    let section = section.find("\n## ").map_or(section, |end| &section[..end]);
-    let text = section.split("```json\n").nth(1).unwrap_or_else(|| panic!("{endpoint}: no example"));
-    let text = text.split("```").next().unwrap();
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{endpoint}: {error}: {text}"))
+    documented::example(&format!("GET {endpoint}"))
 }
 
-/// Every key with those it stands below; lists count by their first item, lists of names by all of theirs.
-fn keys(value: &Value, at: &str, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(object) => {
-            for (key, value) in object {
-                let key = format!("{at}.{key}");
-                if !key.ends_with(".tags") {
-                    keys(value, &key, found);
-                }
-                found.insert(key);
-            }
-        }
-        Value::Array(list) if at.ends_with(".fields") => {
-            found.extend(list.iter().map(|name| format!("{at}.{}", name.as_str().unwrap())));
-        }
-        Value::Array(list) => list.first().into_iter().for_each(|first| keys(first, &format!("{at}[]"), found)),
-        _ => {}
-    }
-}
-
+/// What of an answer is documented.
 fn keys_of(value: &Value) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    keys(value, "", &mut found);
-    found
+    documented::keys_of(value, &[".tags"])
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! the node that says so.
 
 use crate::common::netns::Namespace;
+use crate::common::nft::{Hook, Rejecting, lift_icmp_limit, rejects};
 use crate::common::process::{LLAMA, PATIENCE, Process, llama_in};
 use crate::common::topology::Ecmp;
 use crate::{IOS, LIMIT, assert_all, assert_counts, collect, count, report, rule, text, variant};
@@ -21,10 +22,7 @@ impl Way {
     fn new(method: &'static str, target: IpAddr) -> Way {
         let net = Ecmp::new(1);
         for host in [&net.near, &net.far, &net.target] {
-            host.sysctl("ipv4/icmp_ratelimit", "0");
-            host.sysctl("ipv4/icmp_msgs_per_sec", "100000");
-            host.sysctl("ipv4/icmp_msgs_burst", "10000");
-            host.sysctl("ipv6/icmp/ratelimit", "0");
+            lift_all_icmp_limits(host);
         }
         Way { net, target, method }
     }
@@ -67,41 +65,12 @@ impl Way {
     }
 }
 
-/// A rule that stands while the guard does.
-struct Rejecting<'n>(&'n Namespace);
-
-impl<'n> Rejecting<'n> {
-    fn new(host: &'n Namespace, hook: &str, rule: &str) -> Rejecting<'n> {
-        let chain = format!("table inet no {{ chain c {{ type filter hook {hook} priority 0; {rule}; }}; }}\n");
-        host.run_with_input("nft", &["-f", "-"], &chain);
-        Rejecting(host)
-    }
+/// Those for one address, and the one for all of them together.
+fn lift_all_icmp_limits(host: &Namespace) {
+    lift_icmp_limit(host);
+    host.sysctl("ipv4/icmp_msgs_per_sec", "100000");
+    host.sysctl("ipv4/icmp_msgs_burst", "10000");
 }
-
-impl Drop for Rejecting<'_> {
-    fn drop(&mut self) {
-        self.0.run("nft", &["delete", "table", "inet", "no"]);
-    }
-}
-
-/// Kinds of errors by nftables' names, and where they are counted.
-const V4: [(&str, &str); 7] = [
-    ("port-unreachable", "refused"),
-    ("net-unreachable", "unreachable"),
-    ("host-unreachable", "unreachable"),
-    ("prot-unreachable", "unreachable"),
-    ("net-prohibited", "prohibited"),
-    ("host-prohibited", "prohibited"),
-    ("admin-prohibited", "prohibited"),
-];
-const V6: [(&str, &str); 6] = [
-    ("port-unreachable", "refused"),
-    ("no-route", "unreachable"),
-    ("addr-unreachable", "unreachable"),
-    ("admin-prohibited", "prohibited"),
-    ("policy-fail", "prohibited"),
-    ("reject-route", "prohibited"),
-];
 
 fn assert_changed(report: &Value, outcome: &str, reporter: &str) {
     assert_counts(report, &[("sent", 100), ("replied", 0), (outcome, 100), ("dscp_changed_forward", 100)]);
@@ -116,10 +85,8 @@ fn assert_changed(report: &Value, outcome: &str, reporter: &str) {
 fn rewritten_before_a_router_rejects(method: &'static str, target: IpAddr) {
     let way = Way::new(method, target);
     way.rewrite(&["dscp ef", "dscp set 0"]);
-    let (kinds, with) = if target.is_ipv4() { (&V4[..], "icmp") } else { (&V6[..], "icmpv6") };
-    for (number, (kind, outcome)) in kinds.iter().enumerate() {
-        let rejecting = format!("{} reject with {with} type {kind}", way.probes());
-        let _rejecting = Rejecting::new(&way.net.far, "forward", &rejecting);
+    for (number, (reject, _, outcome)) in rejects(target.is_ipv4()).enumerate() {
+        let _rejecting = Rejecting::start(&way.net.far, Hook::Forward, &format!("{} {reject}", way.probes()));
         let report = way.report(IOS[number % 2], &["--dscp", "EF"]);
         assert_changed(&report, outcome, way.far_router());
         if number == 0 {
@@ -197,7 +164,7 @@ fn the_target_itself_tells() {
     let way = Way::new("tcp-syn", Ecmp::TARGET_V4);
     way.rewrite(&["dscp set 0"]);
     let _rejecting =
-        Rejecting::new(&way.net.target, "input", "tcp dport 0-65535 reject with icmp type port-unreachable");
+        Rejecting::start(&way.net.target, Hook::Input, "tcp dport 0-65535 reject with icmp type port-unreachable");
     let said = way.text(&["--dscp", "EF"]);
     assert!(said.contains("EF (46) arrived as 0 at the target (100 of 100 ICMP errors)"), "{said}");
 }
@@ -209,7 +176,7 @@ fn ping_sockets_claim_nothing() {
     way.rewrite(&["dscp set 0"]);
     way.net.prober.sysctl("ipv4/ping_group_range", "\"0 2147483647\"");
     let rejecting = "icmp type echo-request reject with icmp type host-unreachable";
-    let _rejecting = Rejecting::new(&way.net.far, "forward", rejecting);
+    let _rejecting = Rejecting::start(&way.net.far, Hook::Forward, rejecting);
     let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"];
     let target = way.target.to_string();
     for io in IOS {
@@ -224,10 +191,7 @@ fn ping_sockets_claim_nothing() {
 /// A network whose routers rewrite EF and reject all SYNs and echoes.
 fn all_rejected() -> Ecmp {
     let net = Ecmp::new(1);
-    net.far.sysctl("ipv4/icmp_ratelimit", "0");
-    net.far.sysctl("ipv4/icmp_msgs_per_sec", "100000");
-    net.far.sysctl("ipv4/icmp_msgs_burst", "10000");
-    net.far.sysctl("ipv6/icmp/ratelimit", "0");
+    lift_all_icmp_limits(&net.far);
     rule(&net.near, "forward", "ip dscp ef ip dscp set 0");
     rule(&net.far, "prerouting", "ip6 dscp ef ip6 dscp set 0");
     let chain = "table inet no { chain c { type filter hook forward priority 0; \

@@ -2,7 +2,7 @@
 
 use crate::common::frames::Frames;
 use crate::common::netns::Namespace;
-use crate::common::nft::{Drops, Hook, Which};
+use crate::common::nft::{Drops, Hook, Which, lift_icmp_limit};
 use crate::common::relay::Relay;
 use crate::common::topology::{Ecmp, TwoHosts};
 use crate::{IOS, assert_all, assert_counts, collect, count, reflector, report, text, variant};
@@ -19,8 +19,7 @@ fn a_router_says_that_a_link_is_too_narrow() {
     let net = Ecmp::new(1);
     for router in [&net.near, &net.far] {
         router.ip("link set path0 mtu 1400");
-        router.sysctl("ipv4/icmp_ratelimit", "0");
-        router.sysctl("ipv6/icmp/ratelimit", "0");
+        lift_icmp_limit(router);
     }
     let _reflector = reflector(&net.target, &[]);
     for (target, router) in [(Ecmp::TARGET_V4, "192.0.2.254"), (Ecmp::TARGET_V6, "2001:db8:a::fe")] {
@@ -54,8 +53,7 @@ fn echoes_are_measured_by_size_as_well() {
     let net = Ecmp::new(1);
     for router in [&net.near, &net.far] {
         router.ip("link set path0 mtu 1400");
-        router.sysctl("ipv4/icmp_ratelimit", "0");
-        router.sysctl("ipv6/icmp/ratelimit", "0");
+        lift_icmp_limit(router);
     }
     for target in [Ecmp::TARGET_V4, Ecmp::TARGET_V6] {
         let flags = ["--icmp", "--size", SIZES, "--count", "120", "--timeout", "500ms"];
