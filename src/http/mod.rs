@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod api;
+pub mod client;
 mod connection;
 pub mod counters;
 pub mod events;

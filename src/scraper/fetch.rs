@@ -3,8 +3,8 @@
 //! Not responsible for what an answer means. Read [`Fetcher::get`]; [`Failure`] lists what can go wrong.
 
 use super::list::Address;
+use crate::http::client::{Client, Limits, Trouble};
 use std::fmt;
-use std::io::Read;
 use std::time::Duration;
 
 /// Bytes of an answer at most, unpacked: 500 summaries have about one million.
@@ -70,31 +70,19 @@ impl fmt::Display for Failure {
 
 /// Asks collectors; shared by all threads.
 #[derive(Debug)]
-pub struct Fetcher {
-    agent: ureq::Agent,
-    /// Longest time for one request.
-    limit: Duration,
-}
+pub struct Fetcher(Client);
 
 impl Fetcher {
     /// For collectors that are pulled once per `interval`: a request has half of it, a connection a quarter.
     pub fn new(interval: Duration) -> Fetcher {
-        let limit = (interval / 2).min(LONGEST_REQUEST);
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            // collectors are hosts of one's own; a proxy is for the world outside
-            .proxy(None)
-            .timeout_global(Some(limit))
-            .timeout_connect(Some((interval / 4).min(LONGEST_CONNECT)))
-            .max_idle_connections(IDLE_CONNECTIONS)
-            .max_idle_connections_per_host(1)
-            .max_response_header_size(64 << 10)
-            .user_agent(concat!("llama-scraper/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
-        Fetcher { agent, limit }
+        let limits = Limits {
+            request: (interval / 2).min(LONGEST_REQUEST),
+            connect: (interval / 4).min(LONGEST_CONNECT),
+            idle: IDLE_CONNECTIONS,
+            body: MAX_BODY,
+            refusal: 4 * SHOWN as u64,
+        };
+        Fetcher(Client::new(limits, concat!("llama-scraper/", env!("CARGO_PKG_VERSION"))))
     }
 
     /// Reads the answer to `GET http://ADDRESS PATH` into `body`, which is emptied before.
@@ -102,38 +90,14 @@ impl Fetcher {
     /// # Errors
     /// Anything but a whole answer with status 200.
     pub fn get(&self, address: &Address, path: &str, body: &mut Vec<u8>) -> Result<(), Failure> {
-        body.clear();
-        let mut response =
-            self.agent.get(format!("http://{address}{path}")).call().map_err(|error| self.failure(error))?;
-        let status = response.status().as_u16();
-        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        if (300..400).contains(&status) {
-            return Err(Failure::Redirect(shortened(text("location").unwrap_or("nowhere"))));
-        }
-        // refused before a byte of it is read
-        let length = text("content-length").and_then(|length| length.parse::<u64>().ok());
-        if length.is_some_and(|length| length > MAX_BODY) {
-            return Err(Failure::TooLarge);
-        }
-        let limit = if status == 200 { MAX_BODY } else { 4 * SHOWN as u64 };
-        let read = response.body_mut().with_config().limit(limit).reader().read_to_end(body);
-        if status != 200 {
-            // words that are cut off or missing change nothing
-            return Err(Failure::Status(status, shortened(&String::from_utf8_lossy(body))));
-        }
-        read.map(drop).map_err(|error| self.failure(ureq::Error::from(error)))
-    }
-
-    fn failure(&self, error: ureq::Error) -> Failure {
-        match error {
-            ureq::Error::Timeout(ureq::Timeout::Connect) => Failure::Away("no connection in time".into()),
-            ureq::Error::Timeout(_) => Failure::Timeout(self.limit),
-            ureq::Error::BodyExceedsLimit(_) => Failure::TooLarge,
-            // what it says of itself is long, and the collector is named beside it
-            ureq::Error::Io(error) => Failure::Away(shortened(&error.to_string())),
-            ureq::Error::Protocol(error) => Failure::Garbage(shortened(&error.to_string())),
-            error => Failure::Away(shortened(&error.to_string())),
-        }
+        self.0.get(&format!("http://{address}{path}"), body).map_err(|trouble| match trouble {
+            Trouble::Away(reason) => Failure::Away(shortened(&reason)),
+            Trouble::Timeout(limit) => Failure::Timeout(limit),
+            Trouble::Status(status) => Failure::Status(status, shortened(&String::from_utf8_lossy(body))),
+            Trouble::Redirect(to) => Failure::Redirect(shortened(&to)),
+            Trouble::TooLarge => Failure::TooLarge,
+            Trouble::Garbage(reason) => Failure::Garbage(shortened(&reason)),
+        })
     }
 }
 

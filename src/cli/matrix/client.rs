@@ -4,6 +4,8 @@
 
 use super::answer::{self, Checked};
 use super::text;
+use crate::http::client as http;
+use crate::http::client::Trouble;
 use serde::Deserialize;
 use std::fmt;
 use std::io::Read;
@@ -69,7 +71,7 @@ impl std::error::Error for Refusal {}
 /// Asks one server.
 #[derive(Clone, Debug)]
 pub struct Client {
-    agent: ureq::Agent,
+    http: http::Client,
     base: String,
     limit: Duration,
 }
@@ -85,19 +87,9 @@ struct Refused {
 impl Client {
     /// For the API at `base`, `http://HOST:PORT`; a request may take as long as `limit`.
     pub fn new(base: &str, limit: Duration) -> Client {
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            // collectors are hosts of one's own; a proxy is for the world outside
-            .proxy(None)
-            .timeout_global(Some(limit))
-            .timeout_connect(Some(CONNECT.min(limit)))
-            .max_response_header_size(64 << 10)
-            .user_agent(concat!("llama-matrix/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
-        Client { agent, base: base.trim_end_matches('/').to_owned(), limit }
+        let limits = http::Limits { request: limit, connect: CONNECT, idle: 1, body: MAX_BODY, refusal: REFUSAL };
+        let http = http::Client::new(limits, concat!("llama-matrix/", env!("CARGO_PKG_VERSION")));
+        Client { http, base: base.trim_end_matches('/').to_owned(), limit }
     }
 
     /// Where it asks, without a user's name and password.
@@ -112,23 +104,8 @@ impl Client {
     /// # Errors
     /// Anything but a whole answer with status 200 that is what is asked for.
     pub fn ask<T: Checked + for<'a> Deserialize<'a>>(&self, path: &str) -> Result<T, Refusal> {
-        let mut response = self.agent.get(format!("{}{path}", self.base)).call().map_err(|e| self.refusal(e))?;
-        let status = response.status().as_u16();
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        if (300..400).contains(&status) {
-            return Err(Refusal::Redirect(text::clean(header("location").unwrap_or("nowhere"))));
-        }
-        if header("content-length").and_then(|length| length.parse::<u64>().ok()).is_some_and(|n| n > MAX_BODY) {
-            return Err(Refusal::TooLarge); // before a byte of it is read
-        }
-        let limit = if status == 200 { MAX_BODY } else { REFUSAL };
         let mut body = Vec::new();
-        let read = response.body_mut().with_config().limit(limit).reader().read_to_end(&mut body);
-        if status != 200 {
-            // words that are cut off or missing change nothing
-            return Err(Refusal::Status(status, said(&body)));
-        }
-        read.map_err(|error| self.refusal(ureq::Error::from(error)))?;
+        self.http.get(&format!("{}{path}", self.base), &mut body).map_err(|trouble| refusal(trouble, &body))?;
         answer::read(&body).map_err(|reason| Refusal::Garbage(text::clean(&reason)))
     }
 
@@ -138,7 +115,8 @@ impl Client {
     /// Anything but status 200 and a stream of events.
     pub fn stream(&self, path: &str, limit: Duration) -> Result<impl Read + use<>, Refusal> {
         let response = self
-            .agent
+            .http
+            .agent()
             .get(format!("{}{path}", self.base))
             .config()
             .timeout_global(None)
@@ -146,7 +124,7 @@ impl Client {
             .timeout_recv_body(Some(limit))
             .build()
             .call()
-            .map_err(|error| self.refusal(error))?;
+            .map_err(|error| refusal(self.http.trouble(error), &[]))?;
         let status = response.status().as_u16();
         let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if status != 200 || !kind.starts_with("text/event-stream") {
@@ -154,16 +132,17 @@ impl Client {
         }
         Ok(response.into_body().into_reader())
     }
+}
 
-    fn refusal(&self, error: ureq::Error) -> Refusal {
-        match error {
-            ureq::Error::Timeout(ureq::Timeout::Connect) => Refusal::Away("no connection in time".into()),
-            ureq::Error::Timeout(_) => Refusal::Timeout(self.limit),
-            ureq::Error::BodyExceedsLimit(_) => Refusal::TooLarge,
-            ureq::Error::Io(error) => Refusal::Away(text::clean(&error.to_string())),
-            ureq::Error::Protocol(error) => Refusal::Garbage(text::clean(&error.to_string())),
-            error => Refusal::Away(text::clean(&error.to_string())),
-        }
+/// What is told of trouble; `body` is what the server said.
+fn refusal(trouble: Trouble, body: &[u8]) -> Refusal {
+    match trouble {
+        Trouble::Away(reason) => Refusal::Away(text::clean(&reason)),
+        Trouble::Timeout(limit) => Refusal::Timeout(limit),
+        Trouble::Status(status) => Refusal::Status(status, said(body)),
+        Trouble::Redirect(to) => Refusal::Redirect(text::clean(&to)),
+        Trouble::TooLarge => Refusal::TooLarge,
+        Trouble::Garbage(reason) => Refusal::Garbage(text::clean(&reason)),
     }
 }
 
