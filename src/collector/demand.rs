@@ -30,16 +30,24 @@ pub struct Demand {
 impl Demand {
     /// Of a plan on so many workers whose echoes go out so.
     pub fn of(plan: &Plan, workers: usize, echo: EchoPath) -> Demand {
-        share::deal(plan, workers).iter().map(|share| Demand::of_share(plan, share, echo)).fold(
-            Demand::default(),
-            |sum, of| Demand { sockets: sum.sockets + of.sockets, buffers: sum.buffers + of.buffers },
-        )
+        Demand::of_shares(plan, &share::deal(plan, workers), echo)
     }
 
     /// Sockets at most, however the echoes go out.
     pub fn most_sockets(plan: &Plan, workers: usize) -> usize {
-        let of = |echo| Demand::of(plan, workers, echo).sockets;
-        of(EchoPath::Raw).max(of(EchoPath::PingSockets))
+        let shares = share::deal(plan, workers);
+        let of = |echo| Demand::of_shares(plan, &shares, echo).sockets;
+        match plan.shapes.iter().any(|shape| shape.method == MethodKind::Icmp) {
+            true => of(EchoPath::Raw).max(of(EchoPath::PingSockets)),
+            false => of(EchoPath::Raw), // without echoes there is one way: no flow is seated twice
+        }
+    }
+
+    fn of_shares(plan: &Plan, shares: &[Share], echo: EchoPath) -> Demand {
+        shares.iter().map(|share| Demand::of_share(plan, share, echo)).fold(Demand::default(), |sum, of| Demand {
+            sockets: sum.sockets + of.sockets,
+            buffers: sum.buffers + of.buffers,
+        })
     }
 
     fn of_share(plan: &Plan, share: &Share, echo: EchoPath) -> Demand {
