@@ -2,14 +2,14 @@
 //!
 //! Read [`run`].
 
+use super::Measured;
 use super::frame::{Done, commit, newest};
 use super::queue::Queue;
 use super::retention::{evict, publish};
 use super::rollup::{due, make};
 use super::store::{self, Store, Trouble};
-use super::{Measured, News};
 use crate::net::thread;
-use crate::time::{Wall, nanos};
+use crate::time::nanos;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -63,11 +63,10 @@ fn settle(store: &Store, queue: &Queue, batch: &[Measured], done: Done) {
     debug_assert_eq!(batch.len() as u64, done.committed + done.refused);
     store.counters.committed.fetch_add(done.committed, Relaxed);
     store.counters.refused.fetch_add(done.refused, Relaxed);
-    queue.settle();
     if done.committed > 0 {
         store.counters.newest.store(done.newest, Relaxed);
-        store.news.send_modify(|news| *news = News { commits: news.commits + 1, newest: Some(Wall(done.newest)) });
     }
+    queue.settle();
 }
 
 /// Makes coarser slots and deletes what is too old or too much; whether there is more of it.

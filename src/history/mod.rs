@@ -36,7 +36,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::Store;
-use tokio::sync::watch;
 
 /// A coarser level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,15 +155,6 @@ pub enum HistoryError {
     Thread(std::io::Error),
 }
 
-/// The newest that is on disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct News {
-    /// Commits of summaries so far; grows with each.
-    pub commits: u64,
-    /// End of the newest interval; `None` while there is none.
-    pub newest: Option<Wall>,
-}
-
 /// One path in one interval, as the history keeps it: what a [`Summary`] says, or what is known where there is none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
@@ -255,11 +245,6 @@ impl History {
     /// Its counters, to be read at any time, also after [`History::close`].
     pub fn counters(&self) -> Arc<HistoryCounters> {
         self.store.counters.clone()
-    }
-
-    /// Changes whenever new intervals are on disk.
-    pub fn news(&self) -> watch::Receiver<News> {
-        self.store.news.subscribe()
     }
 
     /// Stores what waits, for at most `within`, closes the file, and says how many summaries are lost. Readers have no

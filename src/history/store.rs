@@ -7,7 +7,7 @@ use super::catalogue::{Catalogue, Entry};
 use super::counters::HistoryCounters;
 use super::layout::{CATALOGUE, DIRTY, LENGTHS, Layout, META, PERIODS, horizon};
 use super::scan::periods;
-use super::{HistoryError, MOST, News, Options, SMALLEST};
+use super::{HistoryError, MOST, Options, SMALLEST};
 use crate::time::Wall;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -21,7 +21,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::watch;
 
 /// Format written.
 const FORMAT: u64 = 1;
@@ -75,7 +74,6 @@ pub(super) struct Store {
     pub(super) max_bytes: u64,
     pub(super) layout: Layout,
     pub(super) counters: Arc<HistoryCounters>,
-    pub(super) news: watch::Sender<News>,
     database: Mutex<Option<Arc<Database>>>,
     catalogue: RwLock<Arc<Catalogue>>,
     /// What a reader stumbled over.
@@ -99,7 +97,6 @@ impl Store {
             max_bytes,
             layout,
             counters: Arc::default(),
-            news: watch::Sender::default(),
             database: Mutex::default(),
             catalogue: RwLock::default(),
             suspected: Mutex::default(),
